@@ -17,6 +17,11 @@ argument, the `CaseContext`.
 The verdict of a case with ``oracle="plain"`` is the comparison of its log with the log
 of the same case under plain asyncio in the same run, and no failed `check`.  With
 ``oracle="own"`` it is its checks and, where ``expect`` is given, its log.
+
+Cases about what only a guest has (a start without a run, a modal call, counters) go through members
+of `CaseContext` too, each with an ability of its own that the contender declares and the case names
+in ``needs``: ``start_api``, ``start_guest_run``, ``modal_api``, ``counters``, ``child``.  So no case
+imports the thing under test.
 """
 
 from __future__ import annotations
@@ -39,6 +44,39 @@ class CheckFailed(AssertionError):
 
 class Unsupported(Exception):
     """Raised by a case or a driver: the contender lacks the ability named by the argument."""
+
+
+class Outcome(Protocol):
+    """How a guest ended; ``outcome.Outcome`` is one."""
+
+    def unwrap(self) -> Any:
+        """Return the result, or raise the exception, that the main coroutine ended with."""
+
+
+class Started(Protocol):
+    """A guest that `CaseContext.start` began: the contender's own object, with at least these."""
+
+    loop: Any
+    task: Any
+
+    def cancel(self) -> Any:
+        """Cancel the main task (host's thread)."""
+
+    def wake(self) -> Any:
+        """Make the guest look for work (any thread)."""
+
+    def start_soon(self, fn: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
+        """Start ``fn(*args)`` as a task of the guest (host's thread)."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ChildResult:
+    """How an interpreter started by `CaseContext.child` ended."""
+
+    returncode: int
+    """As ``subprocess``'s: the exit status, or minus the signal's number."""
+    stdout: str
+    stderr: str
 
 
 class CaseContext(Protocol):
@@ -73,6 +111,42 @@ class CaseContext(Protocol):
         """Plain-function cases: a new event loop of the contender, whose ``run_forever`` and
         ``run_until_complete`` run in the contender's host."""
 
+    def start(
+        self,
+        main: Callable[..., Coroutine[Any, Any, Any]],
+        *args: Any,
+        done: Callable[[Outcome], Any] | None = None,
+        **options: Any,
+    ) -> Started:
+        """Ability ``start_api`` (plain-function cases): begin ``main(*args)`` as a guest in the
+        driver's host (``host=self.driver.toolkit()``) and return at once; the case drives the
+        host itself, by ``self.driver.run()``.  `done` is the contender's ``done_callback``, given
+        unchanged (none: None is given).  ``options`` go to the contender's own start as they are
+        (``debug``, ``loop_factory``, ``host_uses_signal_set_wakeup_fd``).  What that raises is raised."""
+
+    def start_guest_run(self, main: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **options: Any) -> Started:
+        """Ability ``start_guest_run`` (plain-function cases): the contender's function of Trio's
+        shape, with ``run_sync_soon_threadsafe=``, ``done_callback=`` and so on in `options`."""
+
+    async def modal(self, fn: Callable[..., T], *args: Any) -> T:
+        """Ability ``modal_api``: the contender's way to call ``fn(*args)``, which blocks in a nested
+        loop of the host, from a coroutine while the other tasks go on; returns or raises what `fn` does."""
+        raise NotImplementedError
+
+    def counters(self) -> dict[str, int]:
+        """Ability ``counters``: the counters of this thread's guest (of the one that ended last when
+        none runs), at least turns, iterations, wakes, posts, over_budget, spurious, demoted."""
+
+    def child(self, func: Callable[[CaseContext], Any], *, timeout: float = 20.0) -> ChildResult:
+        """Ability ``child``: call ``func(context)`` in a fresh interpreter, under the same contender
+        (same environment, display, host, engine and strategy), with a context of its own, as for a
+        plain-function case.  `func` is a function at the top level of a case's module.  When it
+        returns, the interpreter ends as any program does (no ``os._exit``), and an exception out of
+        it is printed as any program's is; nothing of the context's is printed, nor closed
+        beforehand: what `func` leaves running is still running when the interpreter ends.  Waits for
+        the end; after `timeout` seconds (times `scale`) the child is killed and `CheckFailed` raised,
+        with what it printed."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Case:
@@ -86,7 +160,9 @@ class Case:
     level: Level = "MUST"
     tier: Tier = "quick"
     needs: frozenset[str] = frozenset()
-    """Abilities: host window modal paint input nested flood timer idle subprocess tls signals threads fork exit."""
+    """Abilities, the driver's and the contender's together.  The driver's: host loop window modal paint input
+    nested flood timer idle.  The contender's: start_api start_guest_run modal_api counters child, and subprocess
+    tls signals threads fork where the platform has them."""
     oracle: Literal["plain", "own"] = "plain"
     report: str = ""
     """The public report of the same defect: ``qasync#84``."""

@@ -31,7 +31,8 @@ class HostDriver(Protocol):
 
     name: str
     abilities: frozenset[str]
-    """Subset of: host window modal paint input nested flood timer idle."""
+    """Subset of: host (callbacks of its own) loop (`run` and `quit`: the application can own the main loop)
+    window modal paint input nested flood timer idle."""
 
     def call_from_host(self, fn: Callable[[], Any]) -> None:
         """Call `fn` once, soon, from a callback of the host's own (not from asyncio)."""
