@@ -1,0 +1,66 @@
+# asyncio-guest. `make help` lists the targets; PYTHON= chooses the interpreter, SANITIZE= instruments the C code.
+
+PYTHON   ?= /usr/bin/python3
+SANITIZE ?=
+# Arguments for the harness and for pytest: make conformance ARGS='guest/tk::T.*', make test ARGS='-k waiter'
+ARGS     ?=
+
+TAG  = $(shell $(PYTHON) ci/build.py --tag --sanitize "$(SANITIZE)")
+TOP  = $(CURDIR)/build/$(TAG)
+SITE = $(TOP)/site
+DEPS = $(TOP)/deps
+
+# What a run of the tree needs in its environment. The interpreter itself is not instrumented: leaks of
+# its own would drown ours (detect_leaks=0), and its small-object allocator would hide our overruns.
+runtime = $(shell $(CC) -print-file-name=$(1))
+ENV = PYTHONPATH="$(SITE):$(DEPS)$${PYTHONPATH:+:$$PYTHONPATH}" PYTHONDONTWRITEBYTECODE=1
+ifneq ($(findstring address,$(SANITIZE)),)
+ENV += LD_PRELOAD="$(call runtime,libasan.so)" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:detect_stack_use_after_return=1
+endif
+ifneq ($(findstring thread,$(SANITIZE)),)
+ENV += LD_PRELOAD="$(call runtime,libtsan.so)" TSAN_OPTIONS=suppressions=$(CURDIR)/ci/tsan.supp:halt_on_error=1
+endif
+ifneq ($(SANITIZE),)
+ENV += PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 AG_SANITIZE=$(SANITIZE)
+endif
+RUN = $(ENV) $(PYTHON)
+# Folders with tests that exist; a fresh backend is found like any other.
+TESTS = $(wildcard guest/tests backends/*/test_*.py backends/*/tests harness/tests scenarios/tests)
+
+.PHONY: all setup build conformance test full bench samples clean help
+.NOTPARALLEL:
+.DEFAULT_GOAL := all
+
+all: setup build conformance ## install what is missing, build, run the conformance suite (quick tier), print the table
+
+setup: ## install what is missing (as root), or print the command that does
+	@sh ci/setup "$(PYTHON)" "$(if $(filter /usr/bin/python3,$(PYTHON)),,$(DEPS))"
+
+build: ## compile and lay out the package in build/<interpreter>/site
+	@$(PYTHON) ci/build.py --sanitize "$(SANITIZE)"
+
+conformance: build ## run the conformance suite (quick tier); ARGS= takes selectors and options of `harness run`
+	@$(RUN) -m harness run $(ARGS)
+
+full: setup build ## conformance with every strategy and engine, test_asyncio under each host, the large cases
+	@$(RUN) -m harness run --tier full $(ARGS)
+
+test: setup ## the project's own tests, C unit tests included; SANITIZE=address|undefined|thread
+	@$(PYTHON) ci/build.py --sanitize "$(SANITIZE)" c-tests
+	@$(RUN) -m pytest $(TESTS) $(ARGS)
+
+bench: setup ## speed and latency against plain asyncio: results/latest/bench.json
+	@$(PYTHON) ci/build.py c-bench
+	@$(RUN) -m harness bench $(ARGS)
+
+samples: setup build ## show the sample applications (one after the other; needs a display)
+	@for sample in backends/*/sample.py; do \
+	    echo "$$sample"; $(RUN) "$$sample" || exit 1; \
+	done
+
+clean: ## remove everything that was built
+	rm -rf build dist results/latest
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo "Interpreter: PYTHON=$(PYTHON)"

@@ -1,0 +1,1 @@
+"""The conformance harness and its cases, as installed with the package."""
