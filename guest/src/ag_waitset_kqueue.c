@@ -1,0 +1,180 @@
+/* The wait set on macOS and the BSDs: a kqueue with the selector's descriptor, one EVFILT_TIMER
+ * and one EVFILT_USER. On Linux it is compiled for its unit tests against libkqueue. */
+#if defined(AG_KQUEUE) || !defined(__linux__)
+#include "ag_waitset.h"
+
+#include <sys/types.h>
+#include <sys/event.h>
+#include <sys/time.h>
+
+#include <errno.h>
+#include <poll.h>
+#include <time.h>
+#include <unistd.h>
+
+#define NS_PER_S INT64_C(1000000000)
+#define WAKE_IDENT 1
+#define TIMER_IDENT 2
+
+int64_t
+ag_clock(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec;
+}
+
+static int
+change(const ag_waitset *ws, uintptr_t ident, int filter, unsigned flags, unsigned fflags, int64_t data)
+{
+    struct kevent kev;
+
+    EV_SET(&kev, ident, filter, flags, fflags, data, NULL);
+    return kevent(ws->fd, &kev, 1, NULL, 0, NULL) < 0 ? -errno : 0;
+}
+
+int
+ag_waitset_open(ag_waitset *ws)
+{
+    int err;
+
+    *ws = (ag_waitset){.fd = -1, .timer_fd = -1, .wake_fd = -1, .inner_fd = -1, .armed = INT64_MAX};
+    atomic_init(&ws->woken, 0);
+    if ((ws->fd = kqueue()) < 0) {
+        return -errno;
+    }
+    if ((err = change(ws, WAKE_IDENT, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_FFNOP, 0)) < 0) {
+        ag_waitset_close(ws);
+        return err;
+    }
+    ws->pid = getpid();
+    return 0;
+}
+
+void
+ag_waitset_close(ag_waitset *ws)
+{
+    /* A kqueue is not inherited by fork: in the child the number may be somebody else's. */
+    if (ws->fd >= 0 && ws->pid == getpid()) {
+        close(ws->fd);
+    }
+    ws->fd = ws->inner_fd = -1;
+}
+
+int
+ag_waitset_inner(ag_waitset *ws, int fd)
+{
+    int err;
+
+    if (ws->inner_fd >= 0) {
+        /* ENOENT and EBADF: the selector was closed, and the kernel has removed it. */
+        (void)change(ws, (uintptr_t)ws->inner_fd, EVFILT_READ, EV_DELETE, 0, 0);
+        ws->inner_fd = -1;
+    }
+    if (fd >= 0) {
+        if ((err = change(ws, (uintptr_t)fd, EVFILT_READ, EV_ADD, 0, 0)) < 0) {
+            return err;
+        }
+        ws->inner_fd = fd;
+    }
+    return 0;
+}
+
+int
+ag_waitset_arm(ag_waitset *ws, int64_t deadline)
+{
+    int err;
+
+    if (deadline == ws->armed) {
+        return 0;
+    }
+    if (ws->armed != INT64_MAX) {
+        /* ENOENT: it has fired. */
+        (void)change(ws, TIMER_IDENT, EVFILT_TIMER, EV_DELETE, 0, 0);
+        ws->armed = INT64_MAX;
+    }
+    if (deadline != INT64_MAX) {
+        /* Relative, since absolute timers of macOS count another clock. Not EV_ONESHOT, which
+         * would let the descriptor fall asleep when somebody looks at it. */
+        int64_t left = deadline - ag_clock();
+
+        if ((err = change(ws, TIMER_IDENT, EVFILT_TIMER, EV_ADD, NOTE_NSECONDS, left > 0 ? left : 1)) < 0) {
+            return err;
+        }
+        ws->armed = deadline;
+    }
+    return 0;
+}
+
+int
+ag_waitset_wake(ag_waitset *ws)
+{
+    int err;
+
+    if (atomic_exchange_explicit(&ws->woken, 1, memory_order_acq_rel)) {
+        return 0;
+    }
+    err = change(ws, WAKE_IDENT, EVFILT_USER, 0, NOTE_TRIGGER, 0);
+    return err < 0 ? err : 1;
+}
+
+int
+ag_waitset_drain(ag_waitset *ws)
+{
+    struct timespec zero = {0, 0};
+    struct kevent kev;
+    int was;
+
+    was = atomic_exchange_explicit(&ws->woken, 0, memory_order_acq_rel);
+    if (was) {
+        /* EV_CLEAR resets the user event as it is fetched; what else comes out is level-triggered
+         * (the selector) or set again by arm (the timer). */
+        while (kevent(ws->fd, NULL, 0, &kev, 1, &zero) > 0 && kev.filter != EVFILT_USER) {
+            if (kev.filter == EVFILT_TIMER) {
+                ws->armed = INT64_MIN;
+            } else {
+                break;
+            }
+        }
+    }
+    return was;
+}
+
+int
+ag_waitset_pending(const ag_waitset *ws)
+{
+    struct pollfd p = {.fd = ws->inner_fd, .events = POLLIN};
+    int n;
+
+    if (ws->inner_fd < 0) {
+        return 0;
+    }
+    n = poll(&p, 1, 0);
+    if (n < 0) {
+        return errno == EINTR ? 0 : -errno;
+    }
+    return n > 0;
+}
+
+int
+ag_waitset_block(const ag_waitset *ws, int other_fd, int64_t deadline)
+{
+    struct pollfd p[2] = {{.fd = ws->fd, .events = POLLIN}, {.fd = other_fd, .events = POLLIN}};
+    int timeout = -1;
+    int n;
+
+    if (deadline != INT64_MAX) {
+        int64_t left = deadline - ag_clock();
+
+        /* Milliseconds, rounded up: the timer inside the set is the exact one. */
+        timeout = left <= 0 ? 0 : left > INT64_C(86400000000000) ? 86400000 : (int)((left + 999999) / 1000000);
+    }
+    n = poll(p, other_fd >= 0 ? 2 : 1, timeout);
+    if (n < 0) {
+        return -errno;
+    }
+    return (p[0].revents ? 1 : 0) | (other_fd >= 0 && p[1].revents ? 2 : 0);
+}
+#else
+typedef int ag_no_kqueue;   /* ISO C wants one declaration in a file */
+#endif
