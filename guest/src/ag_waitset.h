@@ -10,6 +10,7 @@
 
 #include <stdatomic.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 typedef struct ag_waitset {
     int fd;             /* the descriptor; never changes between open and close */

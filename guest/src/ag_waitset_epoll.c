@@ -138,12 +138,12 @@ ag_waitset_drain(ag_waitset *ws)
     if (!atomic_load_explicit(&ws->woken, memory_order_acquire)) {
         return 0;
     }
-    /* The flag first: a wake between the two leaves the descriptor readable, which costs one
-     * turn; the other order would lose it. */
+    /* The flag first: the other order would lose a wake that comes between the two. */
     atomic_store_explicit(&ws->woken, 0, memory_order_release);
     if (read(ws->wake_fd, &count, sizeof count) < 0) {
-        /* The waker has set the flag and not written yet: the descriptor becomes readable in a
-         * moment, and nothing will be drained twice. */
+        /* The waker has set the flag and not written yet. Its write makes the descriptor readable in a
+         * moment: the flag goes up again, or nobody would ever read that. */
+        atomic_store_explicit(&ws->woken, 1, memory_order_release);
         return 0;
     }
     return 1;
