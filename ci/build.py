@@ -70,11 +70,12 @@ def configure(meson: list[str | Path], build: Path, site: Path, args: argparse.N
     options = [
         f"-Dpython.platlibdir={site}", f"-Dpython.purelibdir={site}", f"--prefix={build / 'root'}",
         f"-Db_sanitize={SANITIZERS[args.sanitize]}", "-Db_lundef=false",
-        f"-Dc_tests={'true' if args.tests else 'false'}", f"-Dc_bench={'true' if args.bench else 'false'}",
     ]
     if args.sanitize:
         options.append("-Dbuildtype=debug")
         options.append("-Doptimization=1")
+    if "undefined" in args.sanitize:
+        options.append("-Dc_args=-fno-sanitize-recover=undefined")
     native = build.parent / f"{build.name}.ini"
     machine = f"[binaries]\npython = {quote(sys.executable)}\n"
     environment = [os.environ.get(name, "") for name in ("CC", "CFLAGS", "LDFLAGS", "PKG_CONFIG_PATH")]
@@ -125,8 +126,7 @@ def sweep(build: Path, site: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sanitize", choices=sorted(SANITIZERS), default="", help="instrument the C code")
-    parser.add_argument("--tests", action="store_true", help="build the C unit tests too")
-    parser.add_argument("--bench", action="store_true", help="build the C benchmarks too")
+    parser.add_argument("targets", nargs="*", help="further targets of the build, such as c-tests or c-bench")
     parser.add_argument("--tag", action="store_true", help="print the name of the build directory and stop")
     args = parser.parse_args()
     if args.tag:
@@ -147,7 +147,7 @@ def make(build: Path, site: Path, args: argparse.Namespace) -> None:
     """Configure, compile, install."""
     meson = find_meson()
     fresh = configure(meson, build, site, args)
-    run(["ninja", "-C", build, "--quiet"])
+    run(["ninja", "-C", build, "--quiet", "all", *args.targets], quiet=True)
     run([*meson, "install", "-C", build, "--only-changed", "--no-rebuild", "--quiet"], quiet=True)
     if fresh:
         sweep(build, site)
