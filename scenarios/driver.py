@@ -57,6 +57,13 @@ class HostDriver(Protocol):
     def close_modal(self, answer: str = "ok") -> None:
         """Close the innermost open modal dialog as a user's click would."""
 
+    def open_menu(self, on_open: Callable[[], Any]) -> None:
+        """Pop up a real menu of the toolkit; returns when its own call does (at once, or when the menu
+        has closed).  `on_open` is called from a host callback when the menu is on the screen."""
+
+    def close_menu(self) -> None:
+        """Close the menu."""
+
     def process_events(self) -> None:
         """One non-blocking pass over the host's pending events (``update()``, ``processEvents()``)."""
 
@@ -73,7 +80,8 @@ class HostDriver(Protocol):
 
     def inject_input(self, what: str, arg: Any = None) -> None:
         """Real input through the X server: "click" (the window's test button), "key" (a character
-        into the test entry), "move"."""
+        into the test entry), "move" (of the pointer to `arg`, (x, y) in the window), "press" and "release"
+        (of the pointer's first button, where it is)."""
 
     def on_click(self, fn: Callable[[], Any]) -> None:
         """Call `fn` whenever the window's test button is clicked."""

@@ -1,0 +1,351 @@
+"""The host driver of GTK 3: the host's side of a conformance case, by PyGObject's own API.
+
+It knows no guest, so any event loop that runs in GTK 3 can be judged with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gi
+
+gi.require_version("Gtk", "3.0")
+gi.require_version("Gdk", "3.0")
+gi.require_version("GdkX11", "3.0")
+from gi.repository import Gdk, GdkPixbuf, GdkX11, GLib, Gtk  # noqa: E402
+
+from .. import _x11  # noqa: E402
+
+
+class _Timer:
+    """A timeout source of GLib, at its default priority."""
+
+    def __init__(self, ms: int, fn: Callable[[], Any], repeat: bool) -> None:
+        self._fn = fn
+        self._repeat = repeat
+        self._id = GLib.timeout_add(ms, self._fire)
+
+    def _fire(self) -> bool:
+        if not self._repeat:
+            self._id = 0
+        try:
+            self._fn()
+        except BaseException:
+            # PyGObject prints it and takes the answer for False, which removes the source.
+            self._id = 0
+            raise
+        return self._repeat and self._id != 0
+
+    def cancel(self) -> None:
+        if self._id:
+            source, self._id = self._id, 0
+            GLib.source_remove(source)
+
+
+class _Frames:
+    """Gives an image a new colour at each tick of the frame clock, and counts those that reached the X server.
+
+    A Gtk.Image draws itself: a "draw" handler in Python would need pycairo as well.
+    """
+
+    def __init__(self, driver: Gtk3Driver) -> None:
+        self._image = driver._image
+        self._number = 0
+        window = self._image.get_window()
+        x, y = self._image.translate_coordinates(self._image.get_toplevel(), 10, 10)
+        self._witness = _x11.Witness(GdkX11.X11Window.get_xid(window.get_effective_toplevel()), x, y)
+        driver._witnesses.append(self._witness)
+        self._tick: int | None = self._image.add_tick_callback(self._on_tick)
+
+    def _on_tick(self, image: Gtk.Widget, clock: Gdk.FrameClock) -> bool:
+        # Only asks for a redraw: GTK draws in the paint phase of the frame clock.
+        self._number += 1
+        pixbuf = image.get_pixbuf()
+        pixbuf.fill(self._number * 7919 % 0x1000000 << 8 | 0xFF)
+        image.set_from_pixbuf(pixbuf)
+        return True
+
+    def stop(self) -> int:
+        if self._tick is not None:
+            self._image.remove_tick_callback(self._tick)
+            self._tick = None
+        return self._witness.stop()
+
+
+class Gtk3Driver:
+    """The driver; see ``scenarios.driver.HostDriver`` for the methods."""
+
+    name = "gtk3"
+    flood_kinds: tuple[str, ...] = ("timer", "idle", "event")
+
+    def __init__(self, window: bool) -> None:
+        ok, _ = Gtk.init_check(None)
+        if not ok:
+            raise RuntimeError("GTK cannot open the display")
+        self._loops: list[GLib.MainLoop] = []
+        self._modals: list[Gtk.Dialog] = []
+        self._witnesses: list[_x11.Witness] = []
+        self._clicks: list[Callable[[], Any]] = []
+        self._toplevel: Gtk.Window | None = None
+        abilities = {"host", "loop", "modal", "nested", "flood", "timer", "idle"}
+        if window:
+            abilities |= {"window", "paint", "input"}
+            self._build()
+        else:
+            self.flood_kinds = ("timer", "idle")
+        self.abilities = frozenset(abilities)
+
+    def _build(self) -> None:
+        settings = Gtk.Settings.get_default()
+        settings.set_property("gtk-cursor-blink", False)
+        settings.set_property("gtk-enable-animations", False)
+        window = Gtk.Window(title="conformance")
+        window.set_default_size(320, 200)
+        box = Gtk.Box(orientation=Gtk.Orientation.VERTICAL)
+        pixbuf = GdkPixbuf.Pixbuf.new(GdkPixbuf.Colorspace.RGB, False, 8, 300, 80)
+        pixbuf.fill(0xFF)
+        self._image = Gtk.Image.new_from_pixbuf(pixbuf)
+        self._button = Gtk.Button(label="test")
+        self._button.set_can_focus(False)
+        self._button.connect("clicked", self._clicked)
+        self._entry = Gtk.Entry()
+        for widget in (self._image, self._button, self._entry):
+            box.pack_start(widget, False, False, 0)
+        window.add(box)
+        window.connect("destroy", self._destroyed)
+        self._menu = Gtk.Menu()
+        for label in ("one", "two"):
+            self._menu.append(Gtk.MenuItem(label=label))
+        self._menu.show_all()
+        self._menu.attach_to_widget(window, None)
+        mapped = GLib.MainLoop()
+
+        def on_map(*_: Any) -> bool:
+            mapped.quit()
+            return False
+
+        handler = window.connect("map-event", on_map)
+        window.show_all()
+        window.move(20, 20)
+        mapped.run()
+        window.disconnect(handler)
+        window.set_focus(None)
+        self._toplevel = window
+        self.process_events()
+
+    def _destroyed(self, *_: Any) -> None:
+        self._toplevel = None
+
+    def _need(self, ability: str) -> None:
+        if ability not in self.abilities:
+            raise _x11.unsupported(ability)
+
+    def _clicked(self, *_: Any) -> None:
+        for fn in list(self._clicks):
+            fn()
+
+    # Callbacks
+
+    def call_from_host(self, fn: Callable[[], Any]) -> None:
+        GLib.idle_add(_once, fn, priority=GLib.PRIORITY_DEFAULT)
+
+    def host_timer(self, ms: int, fn: Callable[[], Any], *, repeat: bool = False) -> _Timer:
+        return _Timer(ms, fn, repeat)
+
+    def host_idle(self, fn: Callable[[], Any]) -> None:
+        GLib.idle_add(_once, fn)
+
+    # Nested loops
+
+    def nested_loop(self, *, until: Callable[[], bool] | None = None, ms: int | None = None) -> None:
+        loop = GLib.MainLoop()
+        self._loops.append(loop)
+        timers: list[_Timer] = []
+        if until is not None:
+            condition = until
+
+            def ask() -> None:
+                if condition():
+                    loop.quit()
+
+            timers.append(_Timer(5, ask, True))
+        if ms is not None:
+            timers.append(_Timer(ms, loop.quit, False))
+        try:
+            loop.run()
+        finally:
+            self._loops.remove(loop)
+            for timer in timers:
+                timer.cancel()
+
+    def end_nested(self) -> None:
+        self._loops[-1].quit()
+
+    def open_modal(self, on_open: Callable[[], Any]) -> str:
+        self._need("modal")
+        dialog = Gtk.MessageDialog(
+            transient_for=self._toplevel,
+            modal=True,
+            message_type=Gtk.MessageType.QUESTION,
+            buttons=Gtk.ButtonsType.OK_CANCEL,
+            text="A modal dialog.",
+        )
+        self._modals.append(dialog)
+
+        def mapped(*_: Any) -> bool:
+            self.call_from_host(on_open)
+            return False
+
+        dialog.connect("map-event", mapped)
+        try:
+            answer = dialog.run()
+        finally:
+            self._modals.remove(dialog)
+            dialog.destroy()
+        return "ok" if answer == Gtk.ResponseType.OK else "cancel"
+
+    def close_modal(self, answer: str = "ok") -> None:
+        response = Gtk.ResponseType.OK if answer == "ok" else Gtk.ResponseType.CANCEL
+        self._modals[-1].get_widget_for_response(response).clicked()
+
+    def open_menu(self, on_open: Callable[[], Any]) -> None:
+        self._need("window")
+
+        def mapped(*_: Any) -> None:
+            self._menu.disconnect(handler)
+            self.call_from_host(on_open)
+
+        handler = self._menu.connect("map", mapped)
+        self._menu.popup(None, None, None, None, 0, Gtk.get_current_event_time())
+
+    def close_menu(self) -> None:
+        self._menu.popdown()
+
+    def process_events(self) -> None:
+        while Gtk.events_pending():
+            Gtk.main_iteration_do(False)
+
+    # Load and frames
+
+    def flood(self, kind: str) -> Callable[[], int]:
+        if kind not in self.flood_kinds:
+            raise _x11.unsupported(f"flood of {kind}")
+        count = 0
+        stopped = False
+        end: Callable[[], Any] = bool
+
+        def step(*_: Any) -> bool:
+            nonlocal count
+            count += 1
+            return not stopped
+
+        if kind == "timer":
+            GLib.timeout_add(0, step)
+        elif kind == "idle":
+            GLib.idle_add(step)
+        else:
+            window = self._toplevel
+            assert window is not None
+
+            def post() -> None:
+                # A kind of event that needs no device and that nothing in GTK acts upon.
+                event = Gdk.Event.new(Gdk.EventType.PROPERTY_NOTIFY)
+                event.property.window = window.get_window()
+                event.property.send_event = True
+                event.put()
+
+            def received(*_: Any) -> bool:
+                if step():
+                    post()
+                return True
+
+            handler = window.connect("property-notify-event", received)
+
+            def end() -> None:
+                window.disconnect(handler)
+
+            post()
+
+        def stop() -> int:
+            nonlocal stopped
+            if not stopped:
+                stopped = True
+                end()
+            return count
+
+        return stop
+
+    def frames(self) -> _Frames:
+        self._need("paint")
+        return _Frames(self)
+
+    # Input
+
+    def inject_input(self, what: str, arg: Any = None) -> None:
+        self._need("input")
+        assert self._toplevel is not None
+        _, left, top = self._toplevel.get_window().get_origin()
+        if what == "click":
+            x, y = self._button.translate_coordinates(self._toplevel, 0, 0)
+            allocation = self._button.get_allocation()
+            _x11.click(left + x + allocation.width // 2, top + y + allocation.height // 2)
+        elif what == "key":
+            # Without a window manager nobody gives the window the keyboard.
+            if not self._entry.has_focus():
+                self._entry.grab_focus_without_selecting()
+                self._entry.set_position(-1)
+            self._toplevel.get_window().focus(Gdk.CURRENT_TIME)
+            Gdk.Display.get_default().sync()
+            _x11.key(arg)
+        elif what == "move":
+            x, y = arg if arg is not None else (5, 5)
+            _x11.move(left + x, top + y)
+        elif what in ("press", "release"):
+            _x11.button(what == "press")
+        else:
+            raise ValueError(f"unknown input {what!r}")
+
+    def on_click(self, fn: Callable[[], Any]) -> None:
+        self._need("window")
+        self._clicks.append(fn)
+
+    def entry_text(self) -> str:
+        self._need("window")
+        return str(self._entry.get_text())
+
+    # The application's main loop
+
+    def destroy_window(self) -> None:
+        self._need("window")
+        if self._toplevel is not None:
+            self._toplevel.destroy()
+
+    def quit(self) -> None:
+        if Gtk.main_level() == 0:
+            raise _x11.unsupported("quit of a loop that is not the application's")
+        Gtk.main_quit()
+
+    def run(self) -> None:
+        Gtk.main()
+
+    def toolkit(self) -> Any:
+        return GLib.MainContext.default()
+
+    def close(self) -> None:
+        for witness in self._witnesses:
+            witness.kill()
+        if self._toplevel is not None:
+            self._toplevel.destroy()
+            self.process_events()
+
+
+def _once(fn: Callable[[], Any]) -> bool:
+    fn()
+    return False
+
+
+def make_driver(window: bool = False) -> Gtk3Driver:
+    """A driver on the default main context; `window`: with a window that has a drawing area, a button
+    and an entry.  Raises RuntimeError without a display."""
+    return Gtk3Driver(window)
