@@ -1,0 +1,114 @@
+"""Small things that several cases need.  Imports the standard library only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import hashlib
+import logging
+import resource
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .api import Unsupported
+
+PYTHON = (sys.executable, "-I", "-S", "-c")
+"""The start of a command line that runs a Python program given as the next argument, quickly."""
+
+
+async def iterations(n: int) -> None:
+    """Let the loop go through `n` more iterations."""
+    for _ in range(n):
+        await asyncio.sleep(0)
+
+
+async def settle(rounds: int = 3) -> None:
+    """Collect garbage, and let the loop do what that has asked of it."""
+    for _ in range(rounds):
+        gc.collect()
+        await iterations(2)
+
+
+def spin_until(loop: asyncio.AbstractEventLoop, when: float) -> None:
+    """Keep the thread busy until the loop's clock has reached `when` (seconds of `loop.time()`)."""
+    while loop.time() < when:
+        pass
+
+
+def listen(loop: asyncio.AbstractEventLoop) -> list[dict[str, Any]]:
+    """Set an exception handler that only collects; returns its collection."""
+    heard: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _loop, context: heard.append(context))
+    return heard
+
+
+@contextlib.contextmanager
+def asyncio_log() -> Iterator[list[logging.LogRecord]]:
+    """The records that the logger ``asyncio`` gets meanwhile; they go nowhere else."""
+    records: list[logging.LogRecord] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            records.append(record)
+
+    logger = logging.getLogger("asyncio")
+    handlers, propagate, level = logger.handlers[:], logger.propagate, logger.level
+    logger.handlers[:] = [Collector()]
+    logger.propagate = False
+    logger.setLevel(logging.WARNING)
+    try:
+        yield records
+    finally:
+        logger.handlers[:] = handlers
+        logger.propagate = propagate
+        logger.setLevel(level)
+
+
+@contextlib.contextmanager
+def socket_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two connected non-blocking stream sockets, closed at the end."""
+    a, b = socket.socketpair()
+    a.setblocking(False)
+    b.setblocking(False)
+    with a, b:
+        yield a, b
+
+
+def from_thread(fn: Callable[[], Any]) -> threading.Thread:
+    """Start a thread that calls `fn`; the caller joins it."""
+    thread = threading.Thread(target=fn, daemon=True)
+    thread.start()
+    return thread
+
+
+def digest(data: bytes | str) -> str:
+    """A short checksum, for logs."""
+    return hashlib.sha256(data.encode() if isinstance(data, str) else data).hexdigest()[:16]
+
+
+def pattern(size: int) -> bytes:
+    """`size` bytes that no shift, loss or repetition leaves the same."""
+    block = b"".join(i.to_bytes(4, "big") for i in range(4096))
+    return b"".join(hashlib.sha256(bytes([k % 256])).digest() + block for k in range(size // len(block) + 1))[:size]
+
+
+def outcome(future: asyncio.Future[Any]) -> str:
+    """How a finished future ended, as a word for logs."""
+    if future.cancelled():
+        return "cancelled"
+    exc = future.exception()
+    return f"result {future.result()!r}" if exc is None else f"{type(exc).__name__}: {exc}"
+
+
+def want_descriptors(n: int) -> None:
+    """Raise the soft limit of descriptors to at least `n`; `Unsupported` where the hard one is lower."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= n:
+        return
+    if hard != resource.RLIM_INFINITY and hard < n:
+        raise Unsupported(f"{n} descriptors (the hard limit is {hard})")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (n, hard))
