@@ -20,7 +20,7 @@ def walk(top: Path) -> Iterator[Path]:
         inside = path.relative_to(top).parts
         if any(part.startswith(".") or part in {"__pycache__", "tests"} for part in inside):
             continue
-        if path.suffix in DATA and path.is_file() and not path.name.startswith("test_"):
+        if path.suffix in DATA and path.is_file() and not path.name.startswith(("test_", "conftest.")):
             yield path
 
 
@@ -50,6 +50,11 @@ def package() -> list[str]:
     """asyncio_guest itself and the Python side of each backend."""
     lines = tree("asyncio_guest", ROOT / "guest" / "asyncio_guest")
     lines.append("asyncio_guest/include\tguest/include/asyncio_guest.h")
+    # What the host drivers share.
+    lines += [f"asyncio_guest/backends\tbackends/{path.name}" for path in sorted((ROOT / "backends").glob("_*.py"))]
+    # What several backends share, such as the drivers' X11 part, lies beside their folders.
+    lines += [f"asyncio_guest/backends\tbackends/{path.name}" for path in sorted((ROOT / "backends").glob("*.py"))
+              if not path.name.startswith(("test_", "conftest"))]
     for name in backends():
         lines += tree(f"asyncio_guest/backends/{name}", ROOT / "backends" / name)
     return lines

@@ -1,0 +1,98 @@
+/* ag_test.h - as much of a test framework as the C unit tests need.
+ *
+ * A program made of TEST()s runs all of them, the named ones, or lists them with --list. A test
+ * that misses an expectation says where and ends the program with status 1; each test also has
+ * 20 seconds, so that a lost wake is a failure and not a hang.
+ */
+#ifndef AG_TEST_H
+#define AG_TEST_H
+
+#include <dirent.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define AG_TEST_MAX 64
+
+static struct { const char *name; void (*run)(void); } ag_tests[AG_TEST_MAX];
+static size_t ag_n_tests;
+static const char *ag_current = "?";
+
+#define TEST(test) \
+    static void test(void); \
+    __attribute__((constructor)) static void register_##test(void) \
+    { \
+        if (ag_n_tests == AG_TEST_MAX) { \
+            abort(); \
+        } \
+        ag_tests[ag_n_tests].name = #test; \
+        ag_tests[ag_n_tests++].run = test; \
+    } \
+    static void test(void)
+
+#define CHECK(condition) \
+    do { \
+        if (!(condition)) { \
+            fprintf(stderr, "%s:%d: %s: not true: %s\n", __FILE__, __LINE__, ag_current, #condition); \
+            _exit(1); \
+        } \
+    } while (0)
+
+#define CHECK_EQ(left, right) \
+    do { \
+        intmax_t left_ = (intmax_t)(left), right_ = (intmax_t)(right); \
+        if (left_ != right_) { \
+            fprintf(stderr, "%s:%d: %s: %s is %" PRIdMAX ", not %" PRIdMAX "\n", \
+                    __FILE__, __LINE__, ag_current, #left, left_, right_); \
+            _exit(1); \
+        } \
+    } while (0)
+
+/* How many entries a folder of /proc has: open descriptors, threads. */
+__attribute__((unused)) static int
+count_entries(const char *folder)
+{
+    DIR *dir = opendir(folder);
+    int n = 0;
+
+    CHECK(dir != NULL);
+    while (readdir(dir) != NULL) {
+        n++;
+    }
+    closedir(dir);
+    return n;
+}
+
+int
+main(int argc, char **argv)
+{
+    int ran = 0;
+
+    if (argc == 2 && strcmp(argv[1], "--list") == 0) {
+        for (size_t i = 0; i < ag_n_tests; i++) {
+            puts(ag_tests[i].name);
+        }
+        return 0;
+    }
+    for (size_t i = 0; i < ag_n_tests; i++) {
+        int wanted = argc == 1;
+
+        for (int j = 1; j < argc; j++) {
+            wanted |= strcmp(argv[j], ag_tests[i].name) == 0;
+        }
+        if (!wanted) {
+            continue;
+        }
+        ag_current = ag_tests[i].name;
+        alarm(20);
+        ag_tests[i].run();
+        alarm(0);
+        ran++;
+        printf("ok %s\n", ag_current);
+    }
+    return ran == 0;
+}
+
+#endif
