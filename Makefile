@@ -13,7 +13,7 @@ DEPS = $(TOP)/deps
 # What a run of the tree needs in its environment. The interpreter itself is not instrumented: leaks of
 # its own would drown ours (detect_leaks=0), and its small-object allocator would hide our overruns.
 runtime = $(shell $(CC) -print-file-name=$(1))
-ENV = PYTHONPATH="$(SITE):$(DEPS)$${PYTHONPATH:+:$$PYTHONPATH}" PYTHONDONTWRITEBYTECODE=1 AG_BUILD="$(TOP)/meson"
+ENV = PYTHONPATH="$(SITE):$(DEPS)$${PYTHONPATH:+:$$PYTHONPATH}" PYTHONDONTWRITEBYTECODE=1 ASYNCIO_GUEST_SITE="$(SITE)" AG_BUILD="$(TOP)/meson"
 ifneq ($(findstring address,$(SANITIZE)),)
 ENV += LD_PRELOAD="$(call runtime,libasan.so)" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:detect_stack_use_after_return=1
 endif
