@@ -1,0 +1,325 @@
+"""The command line: ``python3 -m harness VERB`` in the tree, ``asyncio-guest VERB`` when installed."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import contenders, expectations, report, results, tree
+from .session import Session
+from .tree import UsageError
+
+PROGRAM = "python3 -m harness" if tree.IN_TREE else "asyncio-guest"
+
+DESCRIPTION = f"""\
+Runs asyncio's conformance cases under plain asyncio and under guests in real main loops,
+each cell in a process of its own, and compares what they do.
+
+  {PROGRAM} list                        contenders and cases
+  {PROGRAM} doctor                      what can run here, and what is missing
+  {PROGRAM} run                         the quick tier under every host
+  {PROGRAM} run 'guest/tk::T*'          one host, group T and its like
+  {PROGRAM} run guest/gtk3::Z.01-result one cell
+  {PROGRAM} run mypackage:make_loop     the whole quick tier under a loop of your own
+  {PROGRAM} suite test_asyncio          CPython's own tests under every host
+"""
+
+SELECTORS = """\
+a SELECTOR is CONTENDERGLOB::CASEGLOB; either side may be left out.
+  contenders   plain, guest/HOST[@late][+watch|+waiter][+stock|+fast], module:factory
+               (a glob without + or @ means names without them: 'guest/*' is one contender a host)
+  cases        an id (T.01-equal-deadlines), an item (T.01), a group (T) or a glob over ids ('Z.*fork*')
+
+examples:
+  run                                   quick tier, every host
+  run --tier full -j2                   strategies, engines and large cases too
+  run 'guest/*+waiter::S'               sockets, with the waiter thread, under every host
+  run --shuffle 'guest/poll::*'         in a random order; prints the seed, --shuffle SEED repeats it
+  run --repeat 20 guest/tk::F.01        twenty times; both seen is FLAKY
+  run --require 'guest/*' --json r.json fail (5) unless every host ran; results to a file of yours
+  run --suite test_asyncio              the same as: suite test_asyncio
+
+"""
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all verbs."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM, description=DESCRIPTION, epilog=results.EXIT_CODES, formatter_class=raw
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    verb = verbs.add_parser("list", help="contenders and cases", formatter_class=raw, epilog=SELECTORS)
+    verb.add_argument("selector", nargs="*", metavar="SELECTOR")
+    verb.add_argument("--tier", choices=("quick", "full"), default="full")
+    verb.add_argument("--cases", action="append", default=[], metavar="MODULE", help="module or file with more cases")
+    verb.add_argument("--json", action="store_true", help="as JSON")
+
+    verb = verbs.add_parser("doctor", help="what can run here, and what is missing", formatter_class=raw)
+    verb.add_argument("contender", nargs="*", help="globs (default: every default contender and strategy)")
+    verb.add_argument("--json", action="store_true", help="as JSON")
+
+    verb = verbs.add_parser(
+        "run", help="run conformance cases", formatter_class=raw, epilog=SELECTORS + results.EXIT_CODES
+    )
+    add_run_arguments(verb)
+
+    verb = verbs.add_parser(
+        "suite", help="run CPython's own tests under the contenders", formatter_class=raw, epilog=results.EXIT_CODES
+    )
+    verb.add_argument("name", choices=("test_asyncio",))
+    add_suite_arguments(verb)
+
+    try:
+        from . import bench
+    except ImportError:
+        pass
+    else:
+        verb = verbs.add_parser("bench", help="measure speed and latency", formatter_class=raw)
+        bench.add_arguments(verb)
+    return parser
+
+
+def add_run_arguments(verb: argparse.ArgumentParser) -> None:
+    add = verb.add_argument
+    add("selector", nargs="*", metavar="SELECTOR", help="cells to run (default: '*::*')")
+    add("--tier", choices=("quick", "full"), default="quick", help="quick (default) or full")
+    add("-j", "--jobs", type=int, default=0, metavar="N", help="cells at a time (default: half the cores, at least 1)")
+    add("--cases", action="append", default=[], metavar="MODULE", help="module or .py file with more cases")
+    add("--shuffle", nargs="?", const=-1, type=int, metavar="SEED", help="random order; prints its seed")
+    add("--repeat", type=int, default=1, metavar="N", help="run each cell N times; PASS and not is FLAKY")
+    add("-x", "--exitfirst", action="store_true", help="stop at the first unexpected verdict")
+    add("--timeout-scale", type=float, default=1.0, metavar="F", help="factor on all watchdogs")
+    add("--json", type=Path, metavar="FILE", help="also write the results here")
+    add("--junit", type=Path, metavar="FILE", help="write JUnit XML here")
+    add("--markdown", type=Path, metavar="FILE", help="also write the Markdown report here")
+    add("--results", type=Path, default=None, metavar="DIR", help="folder of results (default: results/latest)")
+    add("--require", action="append", default=[], metavar="SELECTOR", help="exit with 5 unless these cells ran")
+    add("--strict", action="store_true", help="peers count for the exit code")
+    add("--expect", action="append", default=[], metavar="FILE", help="file of expectations (repeatable)")
+    add("--keep", action="store_true", help="keep the cells' folders, and say where")
+    add("-q", "--quiet", action="store_true", help="no line for a cell that passed")
+    add("-v", "--verbose", action="store_true", help="stacks, output and events of each cell that is not as it should")
+    add("--suite", choices=("test_asyncio",), help="run this suite of CPython's instead of the cases")
+
+
+def add_suite_arguments(verb: argparse.ArgumentParser) -> None:
+    add = verb.add_argument
+    add("contender", nargs="*", help="default: plain and guest/HOST+stock and +fast of every host")
+    add("-j", "--jobs", type=int, default=0, metavar="N", help="test modules at a time")
+    add("-m", "--match", default="*", metavar="GLOB", help="tests: test_events.SelectEventLoopTests.* (default: all)")
+    add("--timeout", type=float, default=60.0, metavar="S", help="seconds a test may take without a sign of life")
+    add("--timeout-scale", type=float, default=1.0, metavar="F", help="factor on all watchdogs")
+    add("--results", type=Path, default=None, metavar="DIR", help="folder of results (default: results/latest)")
+    add("--json", type=Path, metavar="FILE", help="also write the results here")
+    add("-v", "--verbose", action="store_true", help="every difference with its traceback")
+
+
+def default_jobs() -> int:
+    """Half the processors: a cell is a process beside an X server and often children of its own."""
+    return max(1, len(os.sched_getaffinity(0)) // 2)
+
+
+# -- verbs
+
+
+def verb_list(options: argparse.Namespace) -> int:
+    """``list``."""
+    cases = tree.load_cases(options.cases)
+    contenders.check_declared(cases)
+    cells = contenders.select(options.selector, cases, options.tier) if options.selector else None
+    ids = list(cases) if cells is None else list(dict.fromkeys(id for _, id in cells))
+    names = contenders.everything() if cells is None else list(dict.fromkeys(name for name, _ in cells))
+    if options.json:
+        listed = [
+            {
+                "id": c.id,
+                "description": c.description,
+                "level": c.level,
+                "tier": c.tier,
+                "needs": sorted(c.needs),
+                "oracle": c.oracle,
+                "report": c.report,
+                "rejects": c.rejects,
+            }
+            for c in (cases[id] for id in ids)
+        ]
+        print(json.dumps({"contenders": names, "cases": listed}, indent=1))
+        return results.OK
+    print("contenders:")
+    chosen = set(contenders.defaults())
+    for name in names:
+        print(f"  {'*' if name in chosen else ' '} {name}")
+    print("    module:factory (a loop of your own)\ncases:")
+    for id in ids:
+        case = cases[id]
+        notes = [case.level] if case.level != "MUST" else []
+        notes += [case.tier] if case.tier != "quick" else []
+        notes += [f"needs {' '.join(sorted(case.needs))}"] if case.needs else []
+        notes += [case.report] if case.report else []
+        print(f"    {id}: {case.description}" + (f" [{'; '.join(notes)}]" if notes else ""))
+    print(f"{len(ids)} cases; * runs by default")
+    return results.OK
+
+
+def diagnose(session: Session, name: str) -> dict[str, Any]:
+    """What `doctor` says about one contender."""
+    probe = session.probe(name)
+    info = probe.get("info", {})
+    runnable = probe["status"] == "ok"
+    problem = None if runnable else probe.get("message", probe["status"])
+    if not runnable and probe["status"] != "missing":
+        problem = f"broken ({probe['status']}): {problem}"
+    return {
+        "contender": name,
+        "runnable": runnable,
+        "problem": problem,
+        "stderr": "" if runnable else probe.get("stderr", ""),
+        "abilities": probe.get("abilities", []),
+        **{key: info.get(key) for key in ("toolkit_version", "engine_ran", "engine_reason", "strategy", "notifier")},
+    }
+
+
+def verb_doctor(options: argparse.Namespace) -> int:
+    """``doctor``."""
+    import platform
+    import shutil
+
+    with Session() as session:
+        if options.contender:
+            names = list(dict.fromkeys(n for pattern in options.contender for n in contenders.expand(pattern)))
+        else:
+            names = [n for n in contenders.everything() if n.count("+") < 2]
+        found = [diagnose(session, name) for name in names]
+        built = tree.site()
+        about = {
+            "python": f"{platform.python_version()} ({sys.executable})",
+            "package": str(built) if built else "installed, or not built (make build)",
+            "xvfb": shutil.which("Xvfb") or "missing: apt-get install xvfb",
+            "cases": len(session.cases),
+            "scale": round(session.scale, 2),
+            **{key: value for key, value in results.machine().items() if key != "versions"},
+        }
+    if options.json:
+        print(json.dumps({"about": about, "contenders": found}, indent=1))
+    else:
+        for key, value in about.items():
+            print(f"{key:9} {value}")
+        for one in found:
+            words = [str(one["toolkit_version"] or "")]
+            words += [f"{k} {one[v]}" for k, v in (("engine", "engine_ran"), ("strategy", "strategy")) if one[v]]
+            words += [one["engine_reason"] or "", f"notifier {one['notifier']}" if one["notifier"] else ""]
+            words += ["can: " + " ".join(one["abilities"])] if one["abilities"] else []
+            state = "ok" if one["runnable"] else "no"
+            print(f"{state}  {one['contender']}: " + (one["problem"] or ", ".join(filter(None, words))))
+            if one["stderr"]:
+                print("      " + one["stderr"].strip().replace("\n", "\n      "))
+    return results.OK if any(one["runnable"] for one in found) else results.NOTHING_RAN
+
+
+def choose_seed(wanted: int | None) -> int | None:
+    """The seed of a shuffle: the given one, or a new one for -1."""
+    if wanted is None:
+        return None
+    return random.SystemRandom().randrange(1, 2**31) if wanted == -1 else wanted
+
+
+def verb_run(options: argparse.Namespace) -> int:
+    """``run``."""
+    if options.suite:
+        return verb_suite(suite_options(options))
+    if options.repeat < 1 or options.timeout_scale <= 0 or options.jobs < 0:
+        raise UsageError("--repeat and --timeout-scale must be positive, --jobs not negative")
+    from .front import Front
+
+    expected = expectations.load(options.expect)
+    with Session(
+        case_modules=options.cases,
+        timeout_scale=options.timeout_scale,
+        repeat=options.repeat,
+        keep=options.keep,
+    ) as session:
+        cells = contenders.select(options.selector, session.cases, options.tier)
+        for selector in options.require:
+            left, _, right = selector.partition("::")
+            contenders.expand(left or "*", options.tier)
+            contenders.match_cases(right or "*", session.cases)
+        for name in dict.fromkeys(name for name, _ in cells):
+            session.contender(name)
+        seed = choose_seed(options.shuffle)
+        if seed is not None:
+            random.Random(seed).shuffle(cells)
+        else:
+            cells.sort(key=lambda cell: cell[1])  # plain and the guests meet in one case, so that its log is there
+        front = Front(session, cells, expected, options, seed)
+        return front.run()
+
+
+def suite_options(options: argparse.Namespace) -> argparse.Namespace:
+    """``run --suite NAME [CONTENDER...]`` as ``suite NAME``."""
+    return argparse.Namespace(
+        name=options.suite,
+        contender=[s.partition("::")[0] for s in options.selector],
+        jobs=options.jobs,
+        match="*",
+        timeout=60.0,
+        timeout_scale=options.timeout_scale,
+        results=options.results,
+        json=options.json,
+        verbose=options.verbose,
+    )
+
+
+def verb_suite(options: argparse.Namespace) -> int:
+    """``suite``."""
+    from . import suite
+
+    return suite.run(options)
+
+
+def verb_bench(options: argparse.Namespace) -> int:
+    """``bench``."""
+    from . import bench
+
+    return int(bench.main(options))
+
+
+VERBS = {"list": verb_list, "doctor": verb_doctor, "run": verb_run, "suite": verb_suite, "bench": verb_bench}
+
+
+def _terminate(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The entry point; returns the exit code."""
+    if sys.platform == "linux" and sys.stdout is not None:
+        sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    options = build_parser().parse_args(argv)
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        return VERBS[options.verb](options)
+    except UsageError as error:
+        print(f"{PROGRAM} {options.verb}: {error}", file=sys.stderr)
+        return results.USAGE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return results.INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return results.CRASHED
+    except Exception:
+        traceback.print_exc()
+        print(f"{PROGRAM} {options.verb}: this is a fault of the harness", file=sys.stderr)
+        return results.CRASHED
+
+

@@ -1,0 +1,459 @@
+"""One run: starts the cells' processes, watches them, and turns what was seen into verdicts."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import fcntl
+import itertools
+import json
+import os
+import platform
+import select
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import calibration, contenders, tree, verdicts, xvfb
+from .cell import SIGNAL_STACKS, SIGNAL_TASKS
+from .contenders import Contender
+from .verdicts import Cell
+
+START_ALLOWANCE_S = 15.0
+"""For the interpreter, the toolkit's import and the window, beside the case's own time."""
+EXIT_ALLOWANCE_S = 10.0
+DUMP_S = 1.5
+TAIL = 12_000
+
+
+class Interrupted(Exception):
+    """The run was ended while this cell ran or before it."""
+
+
+def wait_process(process: subprocess.Popen[Any], seconds: float) -> bool:
+    """Wait for the process to end, without reaping it early and without polling; False on timeout."""
+    try:
+        descriptor = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+    try:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        if not poll.poll(max(0.0, seconds) * 1000):
+            return False
+    finally:
+        os.close(descriptor)
+    process.wait()
+    return True
+
+
+def group_members(pgid: int) -> dict[int, str]:
+    """Living processes of a process group: pid -> name."""
+    found = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                stat = Path(f"/proc/{name}/stat").read_text()
+            except OSError:
+                continue
+            comm = stat[stat.index("(") + 1 : stat.rindex(")")]
+            fields = stat[stat.rindex(")") + 2 :].split()
+            if int(fields[2]) == pgid and fields[0] not in "ZX":
+                found[int(name)] = comm
+    return found
+
+
+def kill_group(pgid: int) -> None:
+    """SIGKILL to a process group of ours; quiet when there is none left."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pgid, signal.SIGKILL)
+
+
+def tail(path: Path, limit: int = TAIL) -> str:
+    """The end of a text file."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return ""
+    text = data[-limit:].decode(errors="replace")
+    return text if len(data) <= limit else "[...]\n" + text
+
+
+class Session:
+    """What a run knows and owns.  `run_cell` may be called on any thread."""
+
+    def __init__(
+        self,
+        *,
+        case_modules: Sequence[str] = (),
+        timeout_scale: float = 1.0,
+        scale: float | None = None,
+        repeat: int = 1,
+        run_dir: Path | None = None,
+        keep: bool = False,
+    ) -> None:
+        self.case_modules = [str(Path(m).resolve()) if m.endswith(".py") else m for m in case_modules]
+        self.cases = tree.load_cases(self.case_modules)
+        contenders.check_declared(self.cases)
+        self.scale = calibration.scale() if scale is None else scale
+        self.timeout_scale = timeout_scale
+        self.repeat = repeat
+        self.keep = keep
+        self.owns_dir = run_dir is None
+        self.run_dir = Path(tempfile.mkdtemp(prefix="ag-run-")) if run_dir is None else run_dir
+        (self.run_dir / "plain").mkdir(parents=True, exist_ok=True)
+        (self.run_dir / "probe").mkdir(exist_ok=True)
+        self.python = platform.python_version()
+        self._pool = xvfb.Pool()
+        self._lock = threading.Lock()
+        self._live: set[int] = set()
+        self._ended = False
+        self._count = itertools.count(1)
+        self._probes: dict[str, dict[str, Any]] = {}
+        self._parsed: dict[str, Contender] = {}
+
+    # -- life
+
+    def close(self) -> None:
+        """End what is left and remove the run's folder."""
+        self.abort()
+        self._pool.close()
+        if self.owns_dir and not self.keep:
+            shutil.rmtree(self.run_dir, ignore_errors=True)
+
+    def abort(self) -> None:
+        """Kill all cells that run now and start no others."""
+        with self._lock:
+            self._ended = True
+            live = set(self._live)
+        for pid in live:
+            kill_group(pid)
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- processes
+
+    def contender(self, name: str) -> Contender:
+        """The parsed contender.  Raises UsageError."""
+        if name not in self._parsed:
+            self._parsed[name] = contenders.parse(name)
+        return self._parsed[name]
+
+    def environment(self, contender: Contender, display: str | None) -> dict[str, str]:
+        """The environment of a cell's process."""
+        env = dict(os.environ)
+        for name in ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "PYTHONASYNCIODEBUG", "DBUS_SESSION_BUS_ADDRESS"):
+            env.pop(name, None)
+        env.update(
+            PYTHONPATH=tree.python_path([os.getcwd()] if contender.kind == "factory" else []),
+            PYTHONHASHSEED=env.get("PYTHONHASHSEED", "0"),
+            PYTHONUNBUFFERED="1",
+            PYTHONDONTWRITEBYTECODE="1",
+            **dict(contender.env),
+        )
+        if display is not None:
+            env["DISPLAY"] = display
+        return env
+
+    def spawn(self, contender: Contender, case: Any | None) -> dict[str, Any]:
+        """Run one case (None: the probe) in a process of its own; what was seen.  Raises Interrupted."""
+        folder = self.run_dir / f"c{os.getpid()}-{next(self._count)}"
+        folder.mkdir()
+        try:
+            if not contender.display:
+                return self._spawn(contender, case, folder, None)
+            try:
+                with self._pool.display() as display:
+                    return self._spawn(contender, case, folder, display)
+            except xvfb.NoDisplay as error:
+                return {"status": "missing", "message": str(error)}
+        finally:
+            if not self.keep:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _spawn(self, contender: Contender, case: Any | None, folder: Path, display: str | None) -> dict[str, Any]:
+        spec = {
+            "contender": contender.as_json(),
+            "case": None if case is None else case.id,
+            "case_modules": self.case_modules,
+            "scale": self.scale,
+        }
+        (folder / "spec.json").write_text(json.dumps(spec))
+        command = [sys.executable, "-m", f"{tree.PACKAGE}.cell", str(folder / "spec.json")]
+        began = time.monotonic()
+        with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
+            with self._lock:
+                if self._ended:
+                    raise Interrupted
+                process = subprocess.Popen(
+                    command,
+                    cwd=folder,
+                    env=self.environment(contender, display),
+                    stdin=subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=err,
+                    start_new_session=True,
+                )
+                self._live.add(process.pid)
+        limit = (case.timeout if case is not None else 20.0) * self.scale * self.timeout_scale
+        strays: dict[int, str] = {}
+        try:
+            ended = wait_process(process, limit + START_ALLOWANCE_S * self.scale)
+            if not ended and (folder / "result.json").exists():
+                ended = wait_process(process, EXIT_ALLOWANCE_S * self.scale)
+            if not ended:
+                self._dump(process)
+        finally:
+            with self._lock:
+                self._live.discard(process.pid)
+                interrupted = self._ended
+            if process.poll() is not None and not interrupted:
+                deadline = time.monotonic() + 0.5
+                while (strays := group_members(process.pid)) and time.monotonic() < deadline:
+                    time.sleep(0.02)
+            kill_group(process.pid)
+            process.wait()
+        if interrupted:
+            raise Interrupted
+        raw = self._read(folder)
+        raw["took"] = time.monotonic() - began
+        stderr = tail(folder / "stderr")
+        status = process.returncode
+        after = " at the interpreter's exit, after the case had ended" if raw["status"] != "none" else ""
+        if not ended:
+            raw.update(status="timeout", message=f"no end within {limit:.1f} s{after}")
+        elif status < 0:
+            raw.update(status="crash", message=f"died of {verdicts.signal_name(status)}{after}")
+        elif status > 0 or raw["status"] == "none":
+            raw.update(status="crash", message=f"the process ended with status {status}{after or ' before the case'}")
+        if raw["status"] in ("timeout", "crash"):
+            raw["last_events"] = tail(folder / "events.jsonl", 2000)
+            if not after:
+                raw.pop("teardown", None)
+        if strays:
+            raw["strays"] = "outlived the cell: " + ", ".join(strays.values())
+        raw["stderr"], raw["stdout"] = stderr, tail(folder / "stdout", 4000)
+        return raw
+
+    @staticmethod
+    def _read(folder: Path) -> dict[str, Any]:
+        try:
+            return dict(json.loads((folder / "result.json").read_text()))
+        except (OSError, ValueError):
+            return {"status": "none"}
+
+    @staticmethod
+    def _dump(process: subprocess.Popen[Any]) -> None:
+        """Ask a stuck process for its threads' and tasks' stacks; they go to its stderr."""
+        for number in (SIGNAL_STACKS, SIGNAL_TASKS):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process.pid, number)
+            if wait_process(process, DUMP_S / 2):
+                return
+
+    # -- what is known once a run
+
+    @contextlib.contextmanager
+    def _once(self, kind: str, key: str) -> Iterator[Path]:
+        """A file of this run that only one thread or process of the run writes."""
+        path = self.run_dir / kind / (key.replace("/", "_").replace(":", "_") + ".json")
+        with open(path.with_suffix(".lock"), "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield path
+
+    def _cached(self, kind: str, key: str, make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        with self._once(kind, key) as path:
+            if path.exists():
+                return dict(json.loads(path.read_text()))
+            made = make()
+            part = path.with_suffix(".part")
+            part.write_text(json.dumps(made))
+            part.rename(path)
+            return made
+
+    def plain(self, case: Any) -> dict[str, Any]:
+        """What the case does under plain asyncio, run once in a run."""
+        lacking = sorted(case.needs - contenders.UNIVERSAL)
+        if lacking:
+            return {"status": "unsupported", "message": ", ".join(lacking)}
+        return self._cached("plain", case.id, lambda: self.spawn(self.contender("plain"), case))
+
+    def probe(self, name: str) -> dict[str, Any]:
+        """Can the contender run here?  ``status`` is ok, missing, error, timeout or crash; run once in a run."""
+        if name not in self._probes:
+            contender = self.contender(name)
+            if contender.kind == "plain":
+                made: dict[str, Any] = {
+                    "status": "ok",
+                    "abilities": sorted(contenders.UNIVERSAL),
+                    "declares": {},
+                    "info": {"engine_ran": None, "strategy": None, "toolkit_version": None},
+                }
+            else:
+                made = self._cached("probe", name, lambda: self.spawn(contender, None))
+            self._probes[name] = made
+        return self._probes[name]
+
+    # -- cells
+
+    def rerun(self, name: str, id: str) -> str:
+        """The command that repeats one cell alone."""
+        program = "python3 -m harness" if tree.IN_TREE else "asyncio-guest"
+        modules = [f"--cases {shlex.quote(module)}" for module in self.case_modules]
+        return " ".join([program, "run", *modules, shlex.quote(f"{name}::{id}")])
+
+    def cell(self, name: str, id: str, behaviour: str, reason: str, **fields: Any) -> Cell:
+        """A cell's result with what needs no process."""
+        values: dict[str, Any] = {
+            "python": self.python,
+            "toolkit_version": None,
+            "engine_ran": None,
+            "strategy": self.contender(name).strategy,
+            "level": self.cases[id].level,
+            "teardown": None,
+            "expected": None,
+            "seconds": 0.0,
+            "detail": {},
+            "rerun": self.rerun(name, id),
+            **fields,
+        }
+        return Cell(contender=name, case=id, behaviour=behaviour, reason=reason, **values)
+
+    def run_cell(self, name: str, id: str) -> Cell:
+        """Run one cell (`repeat` times) and judge it.  Interruption makes it NOTRUN."""
+        try:
+            cells = [self._run_once(name, id)]
+            while len(cells) < self.repeat and cells[-1].behaviour not in ("UNSUPPORTED", "NOTRUN"):
+                cells.append(self._run_once(name, id))
+        except Interrupted:
+            return self.cell(name, id, "NOTRUN", "the run was interrupted", detail={"interrupted": True})
+        if len(cells) == 1:
+            return cells[0]
+        return self._merge(cells)
+
+    @staticmethod
+    def _merge(cells: list[Cell]) -> Cell:
+        worst = max(cells, key=lambda cell: (cell.bad, cell.behaviour != "PASS"))
+        attempts = [
+            {"behaviour": c.behaviour, "teardown": c.teardown, "reason": c.reason, "seconds": c.seconds} for c in cells
+        ]
+        worst.detail["attempts"] = attempts
+        worst.seconds = sum(cell.seconds for cell in cells)
+        seen = {cell.behaviour for cell in cells}
+        if len(seen) > 1 and "PASS" in seen:
+            passed = sum(cell.behaviour == "PASS" for cell in cells)
+            worst.reason = f"{worst.behaviour} in {len(cells) - passed} of {len(cells)} repetitions: {worst.reason}"
+            worst.behaviour = "FLAKY"
+        return worst
+
+    def _run_once(self, name: str, id: str) -> Cell:
+        case, contender = self.cases[id], self.contender(name)
+        if sys.version_info[:2] < tuple(case.min_python):
+            needed = ".".join(map(str, case.min_python))
+            return self.cell(name, id, "NOTRUN", f"needs CPython {needed}", detail={"by_design": True})
+        if contender.kind == "guest":
+            reason = contenders.declared_unsupported(name, id)
+            if reason:
+                return self.cell(name, id, "UNSUPPORTED", f"declared: {reason}")
+        probe = self.probe(name)
+        if probe["status"] != "ok":
+            runnable = probe["status"] != "missing"
+            reason = probe.get("message", probe["status"])
+            if runnable:
+                reason = f"the contender's probe ended with {probe['status']}: {reason}"
+            detail = {"stderr": probe.get("stderr", ""), "runnable": runnable}
+            return self.cell(name, id, "NOTRUN", reason, detail=detail)
+        info = probe.get("info", {})
+        known = {k: info.get(k) for k in ("toolkit_version",)}
+        lacking = sorted(case.needs - frozenset(probe["abilities"]))
+        if lacking:
+            return self.cell(name, id, "UNSUPPORTED", f"lacks {', '.join(lacking)}", **known)
+        if name == "plain":
+            raw, oracle = self.plain(case), None
+        else:
+            oracle = self.plain(case) if case.oracle == "plain" else None
+            raw = self.spawn(contender, case)
+        behaviour, reason = verdicts.judge(raw, case, name, oracle)
+        noise_of = oracle
+        if name != "plain" and oracle is None and raw.get("noise") and not case.needs - contenders.UNIVERSAL:
+            noise_of = self.plain(case)
+        teardown, why = verdicts.teardown_of(raw, noise_of)
+        info = {**info, **raw.get("info", {})}
+        detail: dict[str, Any] = {k: v for k, v in (("measures", raw.get("measures")), ("unclean", why)) if v}
+        for key in ("engine_reason", "selector_class", "notifier", "counters"):
+            if info.get(key):
+                detail[key] = info[key]
+        if behaviour != "PASS" or teardown:
+            for key in ("traceback", "stderr", "stdout", "last_events", "events"):
+                if raw.get(key):
+                    detail[key] = raw[key]
+            if oracle is not None:
+                detail["plain_events"] = oracle.get("events")
+        if why and not reason:
+            reason = "; ".join(f"{kind}: {text}" for kind, text in why.items())
+        return self.cell(
+            name,
+            id,
+            behaviour,
+            reason,
+            teardown=teardown,
+            python=raw.get("python", self.python),
+            toolkit_version=info.get("toolkit_version"),
+            engine_ran=info.get("engine_ran"),
+            strategy=info.get("strategy") or contender.strategy,
+            seconds=round(raw.get("seconds", raw.get("took", 0.0)), 4),
+            detail=detail,
+        )
+
+
+class Ahead:
+    """Runs cells ahead on `jobs` threads, in order; whoever wants a result waits for it."""
+
+    def __init__(self, session: Session, cells: Sequence[tuple[str, str]], jobs: int) -> None:
+        self._session = session
+        self._executor = concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="cell")
+        self._futures = {cell: self._executor.submit(session.run_cell, *cell) for cell in cells}
+
+    def result(self, name: str, id: str) -> Cell:
+        """The cell's result; runs it now if it was not among those given."""
+        future = self._futures.get((name, id))
+        return self._session.run_cell(name, id) if future is None else future.result()
+
+    def watch(self, done: Callable[[Cell], Any]) -> None:
+        """Call ``done(cell)``, on any thread, as each cell ends."""
+
+        def ended(future: concurrent.futures.Future[Cell]) -> None:
+            if not future.cancelled() and future.exception() is None:
+                done(future.result())
+
+        for future in self._futures.values():
+            future.add_done_callback(ended)
+
+    def finished(self) -> list[Cell]:
+        """The results that are there."""
+        return [
+            f.result() for f in self._futures.values() if f.done() and not f.cancelled() and f.exception() is None
+        ]
+
+    def close(self) -> None:
+        """Cancel what has not begun, kill what runs, wait for the threads."""
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        if any(not future.done() for future in self._futures.values()):
+            self._session.abort()
+        self._executor.shutdown(wait=True)
