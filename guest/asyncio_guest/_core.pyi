@@ -2,9 +2,10 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Literal, final
+from typing import Any, Literal, TypeAlias, final
 
-from typing_extensions import CapsuleType
+Capsule: TypeAlias = Any
+"""A PyCapsule; typing has no name for it before 3.13."""
 
 @final
 class Guest:
@@ -15,7 +16,7 @@ class Guest:
         on_stop: Callable[[BaseException | None], bool],
         on_done: Callable[[], object],
         on_host_died: Callable[[], object],
-        ops: CapsuleType | None = None,
+        ops: Capsule | None = None,
         toolkit: object = None,
         strategy: str | None = None,
         engine: str | None = None,
@@ -32,6 +33,7 @@ class Guest:
     def detach(self) -> None: ...
     def call(self, fn: Callable[[], object], /) -> None: ...
     def wake(self) -> None: ...
+    def _iterate(self) -> None: ...
     def after_fork_child(self) -> None: ...
     def counters(self) -> dict[str, int]: ...
     @property
@@ -57,7 +59,7 @@ class Guest:
 
 def current_guest() -> Guest | None: ...
 
-poll_ops: CapsuleType
-callables_ops: CapsuleType
-_api: CapsuleType
+poll_ops: Capsule
+callables_ops: Capsule
+_api: Capsule
 

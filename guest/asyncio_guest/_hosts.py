@@ -13,12 +13,9 @@ import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from . import _core
-
-if TYPE_CHECKING:
-    from typing_extensions import CapsuleType
 
 ENTRY_POINTS = "asyncio_guest.backends"
 
@@ -31,7 +28,7 @@ class HostUnavailable(RuntimeError):
 class Host:
     """An opened host: what the core needs to attach a guest to it."""
 
-    ops: CapsuleType
+    ops: Any
     """The backend's ``ag_host_ops`` in a capsule named ``asyncio_guest.host_ops``."""
     toolkit: object = None
     """The toolkit's object, given to ``ops->open`` as ``args->toolkit``."""
@@ -50,9 +47,13 @@ class Host:
 class Backend(Protocol):
     """What ``BACKEND`` of a backend's package is."""
 
-    name: str
-    strategies: tuple[str, ...]
-    """The strategies that can be forced; the first is the default."""
+    @property
+    def name(self) -> str:
+        """The host's name."""
+
+    @property
+    def strategies(self) -> tuple[str, ...]:
+        """The strategies that can be forced; the first is the default."""
 
     def missing(self) -> str | None:
         """None if the host can be used, otherwise one sentence that says what to install."""
