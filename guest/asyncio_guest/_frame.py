@@ -1,0 +1,131 @@
+"""The Python halves of the engines in C: the one Python frame below every callback, what
+``Handle._run`` does with an exception, and the probe that decides whether ``fast`` may run."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import heapq
+import selectors
+import sys
+import types
+from asyncio import base_events, events, selector_events
+from typing import TYPE_CHECKING, Any
+
+from ._fingerprints import KNOWN
+
+if TYPE_CHECKING:
+    from ._core import Guest
+
+try:
+    from asyncio.format_helpers import _format_callback_source
+except ImportError:  # pragma: no cover - there in every version so far
+    _format_callback_source = None  # type: ignore[assignment]
+
+
+def turn(guest: Guest) -> None:
+    """Run the iterations of one turn.
+
+    It is Python so that ``sys._getframe(1)`` and the stacklevel of ``warnings`` find a frame
+    below a callback also where the host calls from C.
+    """
+    guest._iterate()
+
+
+def failed(handle: asyncio.Handle, exc: BaseException) -> None:
+    """Report the exception of a callback, in the words of ``Handle._run``."""
+    callback, args = handle._callback, handle._args  # type: ignore[attr-defined]
+    context: dict[str, Any] = {
+        "message": f"Exception in callback {_describe(callback, args)}",
+        "exception": exc,
+        "handle": handle,
+    }
+    traceback = handle._source_traceback  # type: ignore[attr-defined]
+    if traceback:
+        context["source_traceback"] = traceback
+    handle._loop.call_exception_handler(context)  # type: ignore[attr-defined]
+
+
+def _describe(callback: Any, args: Any) -> str:
+    if sys.version_info >= (3, 13):
+        return str(_format_callback_source(callback, args, debug=False))
+    return str(_format_callback_source(callback, args))
+
+
+def fingerprint(code: types.CodeType) -> str:
+    """A digest of what `code` does: its instructions, names and constants, not its file or lines."""
+    digest = hashlib.sha256()
+
+    def feed(c: types.CodeType) -> None:
+        digest.update(c.co_code)
+        for part in (c.co_names, c.co_varnames, c.co_freevars, c.co_cellvars):
+            digest.update(repr(part).encode())
+        digest.update(repr((c.co_argcount, c.co_kwonlyargcount, c.co_flags)).encode())
+        digest.update(getattr(c, "co_exceptiontable", b""))
+        for const in c.co_consts:
+            if isinstance(const, types.CodeType):
+                feed(const)
+            else:
+                digest.update(repr(const).encode())
+
+    feed(code)
+    return digest.hexdigest()[:16]
+
+
+def stood_for(loop_type: type) -> dict[str, Any]:
+    """The functions that an iteration of ``fast`` stands for, as found through `loop_type`."""
+    return {
+        "_run_once": getattr(loop_type, "_run_once", None),
+        "_process_events": getattr(loop_type, "_process_events", None),
+        "_add_callback": getattr(loop_type, "_add_callback", None),
+        "time": getattr(loop_type, "time", None),
+        "Handle._run": events.Handle._run,
+        "TimerHandle._run": events.TimerHandle._run,
+        "EpollSelector.select": getattr(getattr(selectors, "EpollSelector", None), "select", None),
+    }
+
+
+_known_functions: dict[tuple[Any, ...], str | None] = {}
+
+
+def probe(loop: asyncio.AbstractEventLoop) -> str | None:
+    """None if ``fast`` may run `loop`; otherwise the reason why not, for people to read."""
+    if not isinstance(loop, selector_events.BaseSelectorEventLoop):
+        return f"{type(loop).__name__} is no selector loop"
+    functions = stood_for(type(loop))
+    key = tuple(functions.values())
+    try:
+        return _known_functions[key]
+    except (KeyError, TypeError):
+        reason = _examine(functions)
+    try:
+        if len(_known_functions) > 64:
+            # Functions of test doubles come and go.
+            _known_functions.clear()
+        _known_functions[key] = reason
+    except TypeError:
+        pass  # an unhashable stand-in: examined again each time
+    return reason
+
+
+def _examine(functions: dict[str, Any]) -> str | None:
+    version = "%d.%d" % sys.version_info[:2]
+    known = KNOWN.get(version)
+    if known is None:
+        return f"no code of asyncio {version} is known to the engine"
+    for name, function in functions.items():
+        code = getattr(function, "__code__", None)
+        if not isinstance(function, types.FunctionType) or not isinstance(code, types.CodeType):
+            return f"{name} is not asyncio's own"
+        if fingerprint(code) not in known.get(name, ()):
+            return f"{name} has code that the engine does not know for {version}"
+    constants = (
+        getattr(base_events, "_MIN_SCHEDULED_TIMER_HANDLES", None),
+        getattr(base_events, "_MIN_CANCELLED_TIMER_HANDLES_FRACTION", None),
+        getattr(base_events, "MAXIMUM_SELECT_TIMEOUT", None),
+    )
+    if constants != (100, 0.5, 24 * 3600):
+        return f"constants of base_events differ: {constants}"
+    if base_events.heapq is not heapq:
+        return "base_events.heapq is not heapq"
+    return None
