@@ -1,0 +1,5 @@
+from typing_extensions import CapsuleType
+
+ops: CapsuleType
+
+def owns_context() -> bool: ...

@@ -1,0 +1,94 @@
+"""The backend ``tk``: asyncio as a guest in Tcl's event loop, below tkinter.
+
+Importing this module imports no toolkit and changes nothing; ``import asyncio_guest.tk`` installs the notifier.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from ..._hosts import Host
+
+ENV_NOTIFIER = "ASYNCIO_GUEST_TK_NOTIFIER"
+"""Set it to ``tcl`` to leave Tcl's own notifier in place: slower, but nothing process-wide changes."""
+
+_own = threading.local()
+
+
+def use_notifier() -> str:
+    """Make Tcl wait in the thread that runs it, instead of in a second thread; once per process.
+
+    Call it on the thread that runs the Tk main loop; guests do it by themselves when they start.  A display
+    that is open already is handed over, unless another thread has used Tcl by then.
+
+    Returns which notifier runs now, and why it is Tcl's own if it is.  Raises ImportError without tkinter.
+    """
+    import _tkinter  # noqa: F401  (initialises Tcl)
+
+    from . import _tk
+
+    if os.environ.get(ENV_NOTIFIER) == "tcl":
+        return f"Tcl's own: {ENV_NOTIFIER}=tcl"
+    me = threading.get_ident()
+    _, state = _tk.install_notifier([ident for ident in sys._current_frames() if ident != me])
+    return state
+
+
+def _interpreter() -> Any:
+    """This thread's Tcl interpreter without a window, for hosts given by name."""
+    app = getattr(_own, "app", None)
+    if app is None:
+        import tkinter
+
+        app = _own.app = tkinter.Tcl().tk
+    return app
+
+
+@dataclass(frozen=True)
+class TkBackend:
+    """``BACKEND`` of this package."""
+
+    name: str = "tk"
+    strategies: tuple[str, ...] = ("watch", "waiter")
+
+    def missing(self) -> str | None:
+        """None, or what to install."""
+        try:
+            import _tkinter  # noqa: F401
+        except ImportError:
+            return "this Python has no tkinter; on Debian: apt-get install python3-tk"
+        try:
+            from . import _tk  # noqa: F401
+        except ImportError as exc:
+            return f"the backend was not built ({exc}); on Debian: apt-get install tcl-dev, and build again"
+        return None
+
+    def accepts(self, obj: object) -> bool:
+        """A tkinter root or any other widget, or a ``_tkinter.tkapp``."""
+        low, tkinter = sys.modules.get("_tkinter"), sys.modules.get("tkinter")
+        if low is not None and isinstance(obj, low.TkappType):
+            return True
+        return tkinter is not None and isinstance(obj, tkinter.Misc)
+
+    def open(self, obj: object | None) -> Host:
+        """The Tcl interpreter of `obj`; with None an interpreter without a window, which the thread keeps.
+
+        Raises TypeError for another object; starting a guest raises RuntimeError on any thread but the interpreter's.
+        """
+        from . import _tk
+
+        state = use_notifier()
+        if obj is None:
+            app = _interpreter()
+        elif self.accepts(obj):
+            app = getattr(obj, "tk", obj)
+        else:
+            raise TypeError(f"not an object of tkinter: {obj!r}")
+        return Host(_tk.ops, app, {"notifier": state})
+
+
+BACKEND = TkBackend()

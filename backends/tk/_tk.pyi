@@ -1,0 +1,7 @@
+from collections.abc import Sequence
+
+from typing_extensions import CapsuleType
+
+ops: CapsuleType
+
+def install_notifier(others: Sequence[int], /) -> tuple[int, str]: ...
