@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import importlib.util
 import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar, cast
@@ -13,6 +12,10 @@ from . import tree
 from .contenders import UNIVERSAL, Contender
 
 T = TypeVar("T")
+WINDOW = frozenset({"window", "paint", "input"})
+"""Abilities of a driver that has opened a window."""
+OPTIONAL = {"start_api": "start", "start_guest_run": "start_guest_run", "modal_api": "modal", "counters": "counters"}
+"""Abilities of a contender beyond ``run`` and ``new_loop``, and the method that each is."""
 
 
 class Missing(Exception):
@@ -37,11 +40,19 @@ class Adapter(Protocol):
 
     def new_loop(self) -> asyncio.AbstractEventLoop: ...
 
+    def start(self, main: Callable[..., Coroutine[Any, Any, Any]], *args: Any, done: Any, **options: Any) -> Any: ...
+
+    def start_guest_run(self, main: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **options: Any) -> Any: ...
+
+    async def modal(self, fn: Callable[..., T], *args: Any) -> T: ...
+
+    def counters(self) -> dict[str, int]: ...
+
     def info(self) -> dict[str, Any]:
         """engine_ran, engine_reason, strategy, toolkit_version, counters: what is known."""
 
     def uninstall(self) -> None:
-        """Undo what `new_loop` installed."""
+        """Undo what `new_loop` installed, and let go of the guests that ended."""
 
     def close(self) -> None: ...
 
@@ -61,6 +72,25 @@ class _NoDriver:
         raise tree.scenarios("api").Unsupported("host")
 
 
+class _NoApi:
+    """The abilities beyond `run` and `new_loop`, for a contender that has none of them."""
+
+    def start(self, main: Callable[..., Coroutine[Any, Any, Any]], *args: Any, done: Any, **options: Any) -> Any:
+        raise tree.scenarios("api").Unsupported("start_api")
+
+    def start_guest_run(self, main: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **options: Any) -> Any:
+        raise tree.scenarios("api").Unsupported("start_guest_run")
+
+    async def modal(self, fn: Callable[..., T], *args: Any) -> T:
+        raise tree.scenarios("api").Unsupported("modal_api")
+
+    def counters(self) -> dict[str, int]:
+        raise tree.scenarios("api").Unsupported("counters")
+
+    def uninstall(self) -> None:
+        pass
+
+
 def version_of(paths: tuple[str, ...]) -> str | None:
     """``module:attribute`` paths joined to a version, or None where one is missing."""
     parts = []
@@ -74,7 +104,7 @@ def version_of(paths: tuple[str, ...]) -> str | None:
     return ".".join(parts) or None
 
 
-class Plain:
+class Plain(_NoApi):
     """asyncio itself."""
 
     def __init__(self) -> None:
@@ -97,9 +127,6 @@ class Plain:
     def info(self) -> dict[str, Any]:
         return {"engine_ran": None, "strategy": None, "toolkit_version": None}
 
-    def uninstall(self) -> None:
-        pass
-
     def close(self) -> None:
         pass
 
@@ -107,33 +134,25 @@ class Plain:
 def load_driver_factory(host: str) -> Callable[..., Any] | None:
     """``make_driver`` of a backend: from the built package, else from the tree's folder; None if it has none."""
     package = host.replace("-", "_")
-    try:
-        return cast(
-            "Callable[..., Any]", importlib.import_module(f"asyncio_guest.backends.{package}.driver").make_driver
-        )
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith("asyncio_guest"):
+    for parent in (["backends"] if tree.IN_TREE else []) + ["asyncio_guest.backends"]:
+        name = f"{parent}.{package}.driver"
+        try:
+            return cast("Callable[..., Any]", importlib.import_module(name).make_driver)
+        except ModuleNotFoundError as error:
+            if error.name is None or not (name + ".").startswith(error.name + "."):
+                raise Missing(f"the driver of {host} cannot be imported: {error}") from error
+        except ImportError as error:
             raise Missing(f"the driver of {host} cannot be imported: {error}") from error
-    path = tree.TOP / "backends" / package / "driver.py"
-    if not tree.IN_TREE or not path.is_file():
-        return None
-    spec = importlib.util.spec_from_file_location(f"_{package}_driver", path)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    try:
-        spec.loader.exec_module(module)
-    except ImportError as error:
-        raise Missing(f"the driver of {host} cannot be imported: {error}") from error
-    return cast("Callable[..., Any]", module.make_driver)
+    return None
 
 
 def make_driver(factory: Callable[..., Any], needs: frozenset[str]) -> Any:
-    """Call a driver's factory, with the abilities that the case needs where it takes them."""
+    """Call a driver's factory; with a window where the case needs one."""
     try:
-        takes = "needs" in inspect.signature(factory).parameters
+        takes = "window" in inspect.signature(factory).parameters
     except (TypeError, ValueError):
         takes = False
-    return factory(needs=needs) if takes else factory()
+    return factory(window=bool(needs & WINDOW)) if takes else factory()
 
 
 class Guest:
@@ -144,6 +163,7 @@ class Guest:
         self.declares: dict[str, str] = {}
         self._driver: Any = None
         self._package: Any = None
+        self._core: Any = None
         self._uninstall: Callable[[], Any] | None = None
         self._info: dict[str, Any] = {}
 
@@ -177,7 +197,7 @@ class Guest:
             raise Missing(f"the backend {host} is not built: {error}") from error
 
     def abilities(self) -> frozenset[str]:
-        return UNIVERSAL | frozenset(self._driver.abilities)
+        return UNIVERSAL | frozenset(OPTIONAL) | frozenset(self._driver.abilities)
 
     @property
     def driver(self) -> Any:
@@ -192,41 +212,50 @@ class Guest:
         forced = {"strategy": self.contender.strategy, "engine": self.contender.engine}
         return {key: value for key, value in forced.items() if value is not None}
 
-    def note(self, guest: Any) -> None:
-        """Remember what a guest says about itself."""
-        if guest is None:
+    def note(self) -> None:
+        """Remember the guest of this thread, and what it says about itself."""
+        core = self._package._core.current_guest()
+        if core is not None:
+            self._core = core
+        core = self._core
+        if core is None:
             return
-        info = getattr(guest, "info", None)
-        for ours, theirs in (
-            ("engine_ran", "engine"),
-            ("engine_reason", "engine_reason"),
-            ("strategy", "strategy"),
-            ("selector_class", "selector_class"),
-            ("notifier", "notifier"),
-        ):
-            for source in (info, guest):
-                value = source.get(theirs) if isinstance(source, dict) else getattr(source, theirs, None)
-                if value is not None:
-                    self._info[ours] = str(value)
-                    break
-        counters = getattr(guest, "counters", None)
-        if callable(counters):
-            counters = counters()
-        if counters is not None:
-            self._info["counters"] = {str(k): v for k, v in dict(counters).items()}
+        self._info.update(
+            engine_ran=core.engine,
+            engine_reason=core.engine_reason,
+            strategy=core.strategy,
+            selector_class=core.selector_class,
+            counters=dict(core.counters()),
+        )
 
     def run(self, main: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
         async def cell_main(*args: Any) -> T:
-            guest = self._package.current_guest()
-            self.note(guest)
-            try:
-                return await main(*args)
-            finally:
-                self.note(guest)
+            self.note()
+            return await main(*args)
 
         options = {k: v for k, v in options.items() if v is not None}
         result: T = self._package.run(cell_main(*args), host=self._host(), **self._forced(), **options)
         return result
+
+    def start(self, main: Callable[..., Coroutine[Any, Any, Any]], *args: Any, done: Any, **options: Any) -> Any:
+        options = {**self._forced(), **options}
+        guest = self._package.start(main(*args), host=self._host(), done_callback=done, **options)
+        self.note()
+        return guest
+
+    def start_guest_run(self, main: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **options: Any) -> Any:
+        guest = self._package.start_guest_run(main, *args, **options)
+        self.note()
+        return guest
+
+    async def modal(self, fn: Callable[..., T], *args: Any) -> T:
+        return cast("T", await self._package.modal(fn, *args))
+
+    def counters(self) -> dict[str, int]:
+        self.note()
+        if self._core is None:
+            raise RuntimeError("no guest has run on this thread")
+        return dict(self._core.counters())
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
         if self._uninstall is None:
@@ -234,21 +263,33 @@ class Guest:
         return asyncio.new_event_loop()
 
     def info(self) -> dict[str, Any]:
+        if self._core is not None:
+            self.note()
         known = {"engine_ran": None, "strategy": None, **self._info}
+        for key, value in self._details().items():
+            known.setdefault(key, value)
         version = getattr(self._driver, "version", None) or version_of(self.contender.version)
         return {**known, "toolkit_version": version}
+
+    def _details(self) -> dict[str, str]:
+        """What the backend says about itself (Tk: its notifier)."""
+        try:
+            return dict(self._package.resolve(self._host()).details())
+        except Exception:  # a remark is never worth a failing cell
+            return {}
 
     def uninstall(self) -> None:
         if self._uninstall is not None:
             self._uninstall()
             self._uninstall = None
+        self._core = None
 
     def close(self) -> None:
         if self._driver is not None and not isinstance(self._driver, _NoDriver):
             self._driver.close()
 
 
-class Factory:
+class Factory(_NoApi):
     """Somebody's own loop: what ``module:factory`` returned."""
 
     def __init__(self, contender: Contender) -> None:
@@ -275,7 +316,20 @@ class Factory:
             self.driver = make_driver(driver, needs) if callable(driver) else driver
 
     def abilities(self) -> frozenset[str]:
-        return (UNIVERSAL | frozenset(self.driver.abilities)) - frozenset(self.declares)
+        api = {name for name, method in OPTIONAL.items() if callable(getattr(self._theirs, method, None))}
+        return (UNIVERSAL | api | frozenset(self.driver.abilities)) - frozenset(self.declares)
+
+    def start(self, main: Callable[..., Coroutine[Any, Any, Any]], *args: Any, done: Any, **options: Any) -> Any:
+        return self._theirs.start(main(*args), done_callback=done, **options)
+
+    def start_guest_run(self, main: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **options: Any) -> Any:
+        return self._theirs.start_guest_run(main, *args, **options)
+
+    async def modal(self, fn: Callable[..., T], *args: Any) -> T:
+        return cast("T", await self._theirs.modal(fn, *args))
+
+    def counters(self) -> dict[str, int]:
+        return dict(self._theirs.counters())
 
     def run(self, main: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
         options = {k: v for k, v in options.items() if v is not None}
@@ -288,9 +342,6 @@ class Factory:
         info = {"engine_ran": None, "strategy": None, "toolkit_version": None}
         own = getattr(self._theirs, "info", None)
         return {**info, **(own() if callable(own) else own or {})}
-
-    def uninstall(self) -> None:
-        pass
 
     def close(self) -> None:
         if not isinstance(self.driver, _NoDriver):

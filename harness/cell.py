@@ -6,6 +6,7 @@ The verdict is given elsewhere (`verdicts`): here is only what was seen.
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import fnmatch
 import importlib.metadata
@@ -13,7 +14,9 @@ import json
 import os
 import platform
 import signal
+import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
@@ -31,11 +34,17 @@ SIGNAL_TASKS = signal.SIGRTMAX - 2
 """Python-level dump of the tasks' stacks (needs the main thread to run bytecode)."""
 
 
+_kept: list[Any] = []
+"""What lives until the interpreter ends."""
+
+
 class Context:
     """The `CaseContext` of a cell."""
 
     def __init__(self, adapter: adapters.Adapter, spec: dict[str, Any], folder: Path) -> None:
         self._adapter = adapter
+        self._spec = spec
+        self._folder = folder
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._file = os.open(folder / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -72,6 +81,48 @@ class Context:
     def new_loop(self) -> Any:
         return self._adapter.new_loop()
 
+    def start(
+        self,
+        main: Callable[..., Coroutine[Any, Any, Any]],
+        *args: Any,
+        done: Callable[[Any], Any] | None = None,
+        **options: Any,
+    ) -> Any:
+        return self._adapter.start(main, *args, done=done, **options)
+
+    def start_guest_run(self, main: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **options: Any) -> Any:
+        return self._adapter.start_guest_run(main, *args, **options)
+
+    async def modal(self, fn: Callable[..., T], *args: Any) -> T:
+        return await self._adapter.modal(fn, *args)
+
+    def counters(self) -> dict[str, int]:
+        return self._adapter.counters()
+
+    def child(self, func: Callable[[Any], Any], *, timeout: float = 20.0) -> Any:
+        api = tree.scenarios("api")
+        folder = Path(tempfile.mkdtemp(prefix="child-", dir=self._folder))
+        spec = {**self._spec, "case": None, "child": [func.__module__, func.__qualname__]}
+        (folder / "spec.json").write_text(json.dumps(spec))
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"{tree.PACKAGE}.cell", str(folder / "spec.json")],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        try:
+            out, err = process.communicate(timeout=timeout * self.scale)
+        except subprocess.TimeoutExpired:
+            for number in (SIGNAL_STACKS, signal.SIGKILL):
+                process.send_signal(number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(0.5)
+            out, err = process.communicate()
+            printed = (out + err).decode(errors="replace")[-4000:]
+            raise api.CheckFailed(f"the child did not end within {timeout * self.scale:.1f} s: {printed}") from None
+        return api.ChildResult(process.returncode, out.decode(errors="replace"), err.decode(errors="replace"))
+
 
 def dump_tasks(*_: Any) -> None:
     """Print the stack of every task of every loop to stderr."""
@@ -106,7 +157,7 @@ def write(path: Path, result: dict[str, Any]) -> None:
 
 def probe(adapter: adapters.Adapter, result: dict[str, Any]) -> None:
     """Can the contender run here, and what does it say about itself?"""
-    adapter.open(frozenset())
+    adapter.open(adapters.WINDOW)
     result["abilities"] = sorted(adapter.abilities())
     result["declares"] = adapter.declares
     trips = 0
@@ -140,7 +191,9 @@ def run_case(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder:
     if lacking:
         result.update(status="unsupported", message=", ".join(lacking))
         return
-    context = Context(adapter, spec, folder)
+    context = Context(adapter, {**spec, "needs": sorted(case.needs)}, folder)
+    os.write(spec["started_fd"], b"started")
+    os.close(spec["started_fd"])
     before = teardown.snapshot()
     started = time.perf_counter()
     try:
@@ -162,29 +215,48 @@ def run_case(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder:
     result["seconds"] = time.perf_counter() - started
     result["events"] = context.events
     result["measures"] = context.measures
+    result["info"] = adapter.info()
     try:
         adapter.uninstall()
     except Exception as error:
         result["uninstall_error"] = repr(error)
-    result["info"] = adapter.info()
     result["noise"] = noise.collect()
     result["teardown"] = teardown.compare(before, dict(contender.process_fds))
     adapter.close()
     result["closed"] = True
 
 
+def child(spec: dict[str, Any], folder: Path) -> Any:
+    """What `Context.child` starts: call the function; the interpreter then ends as any program's does."""
+    faulthandler.enable(sys.stderr, all_threads=True)
+    faulthandler.register(SIGNAL_STACKS, sys.stderr, all_threads=True, chain=False)
+    module, name = spec["child"]
+    tree.load_cases(spec["case_modules"])
+    func = sys.modules[module]
+    for part in name.split("."):
+        func = getattr(func, part)
+    adapter = adapters.adapter(Contender.from_json(spec["contender"]))
+    adapter.open(frozenset(spec["needs"]))
+    func(Context(adapter, spec, folder))  # type: ignore[operator]
+    return adapter
+
+
 def main(argv: list[str]) -> int:
     """Run the cell that ``argv[0]`` specifies.  0 when a result was written."""
-    arm_dumps()
     spec_path = Path(argv[0])
     spec = json.loads(spec_path.read_text())
     folder = spec_path.parent
+    if spec.get("child"):
+        _kept.append(child(spec, folder))
+        return 0
+    arm_dumps()
     result: dict[str, Any] = {"status": "error", "python": platform.python_version()}
     try:
         contender = Contender.from_json(spec["contender"])
         try:
             adapter = adapters.adapter(contender)
             if spec["case"] is None:
+                os.write(spec["started_fd"], b"started")
                 probe(adapter, result)
                 result["status"] = "ok"
             else:

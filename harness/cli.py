@@ -84,6 +84,8 @@ def build_parser() -> argparse.ArgumentParser:
     except ImportError:
         pass
     else:
+        if not hasattr(bench, "add_arguments"):  # a folder without the code
+            return parser
         verb = verbs.add_parser("bench", help="measure speed and latency", formatter_class=raw)
         bench.add_arguments(verb)
     return parser

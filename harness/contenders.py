@@ -10,6 +10,7 @@ import difflib
 import fnmatch
 import functools
 import importlib.metadata
+import sys
 import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,7 +23,7 @@ STRATEGIES = ("watch", "waiter")
 ENGINES = ("stock", "fast", "uvloop", "proposal")
 CORE_GROUPS = frozenset("TCSLPXKAQEZ")
 """Groups whose MUST cases nobody of ours may declare away."""
-UNIVERSAL = frozenset("subprocess tls signals threads fork exit".split())
+UNIVERSAL = frozenset("subprocess tls signals threads fork child".split())
 """Abilities that a contender has unless it says otherwise."""
 
 
@@ -64,7 +65,7 @@ def table() -> dict[str, dict[str, Any]]:
 @functools.cache
 def hosts() -> tuple[str, ...]:
     """All hosts, by folder (tree and built package) and by entry point; `poll` first, then by name."""
-    found: set[str] = set()
+    found = {"poll"}  # part of the core
     folders = [tree.TOP / "backends"] if tree.IN_TREE else []
     built = tree.site()
     if built is not None:
@@ -79,9 +80,9 @@ def hosts() -> tuple[str, ...]:
     for folder in folders:
         if folder.is_dir():
             found |= {
-                p.name.replace("_", "-") if p.name not in table() else p.name
+                p.name if p.name in table() else p.name.replace("_", "-")
                 for p in folder.iterdir()
-                if p.is_dir() and not p.name.startswith(("_", ".")) and (p / "__init__.py").is_file()
+                if p.is_dir() and not p.name.startswith(("_", ".")) and ((p / "__init__.py").is_file() or (p / "meson.build").is_file())
             }
     found |= {entry.name for entry in importlib.metadata.entry_points(group="asyncio_guest.backends")}
     return tuple(sorted(found, key=lambda name: (name != "poll", name)))
@@ -219,6 +220,8 @@ def select(selectors: Sequence[str], cases: dict[str, Any], tier: str) -> list[t
         exact = not any(c in right for c in "*?[")
         for name in names:
             for id in ids:
+                if sys.version_info[:2] < tuple(cases[id].min_python) and right != id:
+                    continue
                 if id in in_tier or (exact and right not in (cases[id].group,)):
                     cells[name, id] = None
     return list(cells)

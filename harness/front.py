@@ -97,9 +97,6 @@ class Front:
 
     def plugin(self, config: pytest.Config) -> plugin.Plugin:
         """The cells' plugin for this session; asked for by `plugin.pytest_configure`."""
-        reporter = config.pluginmanager.get_plugin("terminalreporter")
-        if reporter is not None:
-            config.pluginmanager.unregister(reporter)
         self._plugin = plugin.Plugin(config, self.session, self.cells, self.jobs, self.expected)
         return self._plugin
 
@@ -153,7 +150,7 @@ class Front:
         self.live = Live(self.out, len(self.cells), options.quiet)
         try:
             if files:
-                status = pytest.main([*arguments, *files], plugins=[_Named(self)])
+                status = pytest.main([*arguments, *files], plugins=[_Registrar(self), _Silencer()])
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -221,18 +218,22 @@ class Front:
                     self.out.print(str(cell.detail[key]).rstrip(), markup=False)
 
 
-def _Named(front: Front) -> Any:
-    """pytest registers plugin objects by name where they are modules; ours are found by name."""
-    holder = _Registrar()
-    holder.front = front
-    return holder
-
-
 class _Registrar:
-    """Registers the front under its name before other plugins are configured."""
+    """Registers the front under its name, by which `plugin` finds it, before other plugins are configured."""
 
-    front: Front
+    def __init__(self, front: Front) -> None:
+        self.front = front
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_configure(self, config: pytest.Config) -> None:
         config.pluginmanager.register(self.front, "harness-front")
+
+
+class _Silencer:
+    """Takes pytest's own reporter away, but leaves its options, which other plugins read."""
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_configure(self, config: pytest.Config) -> None:
+        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            config.pluginmanager.unregister(reporter)

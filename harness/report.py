@@ -98,12 +98,20 @@ def note(cell: Cell) -> str:
 
 
 def gaps(cells: Sequence[Cell]) -> list[str]:
-    """NOTRUN and UNSUPPORTED, summed up by contender and reason."""
-    found: dict[tuple[str, str, str], int] = collections.Counter()
+    """NOTRUN and UNSUPPORTED, summed up by contender: what is lacking, and how often."""
+    lacking: dict[str, collections.Counter[str]] = {}
+    others: collections.Counter[tuple[str, str, str]] = collections.Counter()
     for cell in cells:
-        if cell.behaviour in ("NOTRUN", "UNSUPPORTED"):
-            found[cell.contender, cell.behaviour, cell.reason] += 1
-    return [f"{verdict} {who}: {count} case(s): {reason}" for (who, verdict, reason), count in found.items()]
+        if cell.behaviour == "UNSUPPORTED" and cell.reason.startswith("lacks "):
+            words = cell.reason.removeprefix("lacks ").split(", ")
+            lacking.setdefault(cell.contender, collections.Counter()).update(words)
+        elif cell.behaviour in ("NOTRUN", "UNSUPPORTED"):
+            others[cell.contender, cell.behaviour, cell.reason] += 1
+    lines = [
+        f"UNSUPPORTED {who}: lacks " + ", ".join(f"{word} ({count})" for word, count in words.most_common())
+        for who, words in lacking.items()
+    ]
+    return lines + [f"{what} {who}: {count} case(s): {reason}" for (who, what, reason), count in others.items()]
 
 
 def markdown(document: dict[str, Any]) -> str:

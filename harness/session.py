@@ -59,6 +59,14 @@ def wait_process(process: subprocess.Popen[Any], seconds: float) -> bool:
     return True
 
 
+def wait_start(process: subprocess.Popen[Any], descriptor: int, seconds: float) -> bool:
+    """Wait until the process has written to the pipe whose end `descriptor` is, or has closed it (by its
+    end, too); False on timeout."""
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(0.0, seconds) * 1000))
+
+
 def group_members(pgid: int) -> dict[int, str]:
     """Living processes of a process group: pid -> name."""
     found = {}
@@ -194,32 +202,43 @@ class Session:
             "case_modules": self.case_modules,
             "scale": self.scale,
         }
-        (folder / "spec.json").write_text(json.dumps(spec))
         command = [sys.executable, "-m", f"{tree.PACKAGE}.cell", str(folder / "spec.json")]
         began = time.monotonic()
-        with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
-            with self._lock:
-                if self._ended:
-                    raise Interrupted
-                process = subprocess.Popen(
-                    command,
-                    cwd=folder,
-                    env=self.environment(contender, display),
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=err,
-                    start_new_session=True,
-                )
-                self._live.add(process.pid)
+        read, started = os.pipe()
+        try:
+            spec["started_fd"] = started
+            (folder / "spec.json").write_text(json.dumps(spec))
+            with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
+                with self._lock:
+                    if self._ended:
+                        raise Interrupted
+                    process = subprocess.Popen(
+                        command,
+                        cwd=folder,
+                        env=self.environment(contender, display),
+                        stdin=subprocess.DEVNULL,
+                        stdout=out,
+                        stderr=err,
+                        start_new_session=True,
+                        pass_fds=[started],
+                    )
+                    self._live.add(process.pid)
+        except BaseException:
+            os.close(read)
+            raise
+        finally:
+            os.close(started)
         limit = (case.timeout if case is not None else 20.0) * self.scale * self.timeout_scale
         strays: dict[int, str] = {}
         try:
-            ended = wait_process(process, limit + START_ALLOWANCE_S * self.scale)
-            if not ended and (folder / "result.json").exists():
+            late = not wait_start(process, read, START_ALLOWANCE_S * self.scale * self.timeout_scale)
+            ended = not late and wait_process(process, limit)
+            if not ended and not late and (folder / "result.json").exists():
                 ended = wait_process(process, EXIT_ALLOWANCE_S * self.scale)
             if not ended:
                 self._dump(process)
         finally:
+            os.close(read)
             with self._lock:
                 self._live.discard(process.pid)
                 interrupted = self._ended
@@ -237,7 +256,8 @@ class Session:
         status = process.returncode
         after = " at the interpreter's exit, after the case had ended" if raw["status"] != "none" else ""
         if not ended:
-            raw.update(status="timeout", message=f"no end within {limit:.1f} s{after}")
+            what = "the case did not even begin" if late else f"no end within {limit:.1f} s{after}"
+            raw.update(status="timeout", message=what)
         elif status < 0:
             raw.update(status="crash", message=f"died of {verdicts.signal_name(status)}{after}")
         elif status > 0 or raw["status"] == "none":

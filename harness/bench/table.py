@@ -1,0 +1,91 @@
+"""The terminal's side of the benchmark: progress, and the table."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from . import stats
+
+
+class Progress:
+    """One line that is rewritten on a terminal; in a log, one line a block."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._live = self._console.is_terminal
+        self._last = ""
+
+    def show(self, text: str, done: int | None = None, total: int | None = None) -> None:
+        """Say what is done now."""
+        if total is not None and done is not None:
+            text = f"{text} ({done + 1}/{total})"
+        if self._live:
+            sys.stderr.write(f"\r\x1b[K{text[: self._console.width - 1]}")
+            sys.stderr.flush()
+        elif text.split()[:2] != self._last.split()[:2] and not text.startswith("checking"):
+            if text.startswith("block") is False or text.split()[1] != (self._last.split() + ["", ""])[1]:
+                print(text, file=sys.stderr, flush=True)
+        self._last = text
+
+    def end(self) -> None:
+        """Clear the line."""
+        if self._live:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
+
+
+def number(value: float) -> str:
+    """A figure with three or four digits that matter."""
+    if value >= 10000:
+        return f"{value / 1000:.1f}k"
+    if value >= 100:
+        return f"{value:.0f}"
+    return f"{value:.3g}"
+
+
+def show(document: dict[str, Any]) -> None:
+    """Print the figures, metric by metric."""
+    console = Console()
+    wide = Console(width=max(console.width, 100)) if not console.is_terminal else console
+    view = Table(box=None, pad_edge=False, header_style="bold")
+    for name, justify in (
+        ("metric", "left"), ("contender", "left"), ("median", "right"), ("unit", "left"), ("ratio", "right"),
+        ("95 %", "left"), ("to", "left"), ("bar", "right"), ("turns/op", "right"), ("waits/op", "right"), ("", "left"),
+    ):
+        view.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    last = None
+    for cell in document["cells"]:
+        if last is not None and cell["metric"] != last:
+            view.add_row()
+        against = "plain" if cell.get("ratio_to_plain") else "bare"
+        found = cell.get("ratio_to_plain") or cell.get("ratio_to_bare")
+        bar = cell.get("bar", {})
+        goal = ""
+        if "ratio" in bar:
+            goal = f"{'≥' if cell['higher_is_better'] else '≤'} {bar['ratio']:g}"
+        elif "difference" in bar:
+            goal = f"+{bar['measured']:g} ≤ +{bar['difference']:g}"
+        verdict = {True: "[green]met[/]", False: "[red]missed[/]", None: ""}[bar.get("met")]
+        note = verdict or (found or {}).get("verdict", "")
+        if cell.get("reason"):
+            note = "[yellow]NOTRUN: " + cell["reason"].splitlines()[0][:60].replace("[", "\\[") + "[/]"
+        view.add_row(
+            cell["metric"] if cell["metric"] != last else "",
+            cell["contender"],
+            number(stats.percentile(cell["samples"], 0.5)) if cell["samples"] else "",
+            cell["unit"],
+            f"{found['estimate']:.2f}" if found else "",
+            f"{found['low']:.2f}…{found['high']:.2f}" if found else "",
+            against if found else "",
+            goal,
+            *("" if cell[key] is None else f"{cell[key]:.3g}" for key in ("turns_per_op", "host_waits_per_op")),
+            note,
+        )
+        last = cell["metric"]
+    wide.print(view)
+    if document["meta"]["interrupted"]:
+        wide.print("[yellow]interrupted: what is there is valid, and not all[/]")
