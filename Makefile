@@ -51,6 +51,17 @@ test: setup ## the project's own tests, C unit tests included; SANITIZE=address|
 
 bench: setup ## speed and latency against plain asyncio: results/latest/bench.json
 	@$(PYTHON) ci/build.py c-bench
+	@mkdir -p results/latest
+	@echo "== the core (Google Benchmark)"
+	@if test -x "$(TOP)/meson/guest/bench/bench_core"; then \
+	    $(ENV) "$(TOP)/meson/guest/bench/bench_core" --benchmark_min_time=0.2 \
+	        --benchmark_out=results/latest/bench_core.json --benchmark_out_format=json 2>/dev/null; \
+	else echo "NOTRUN: needs libbenchmark-dev and g++"; fi
+	@echo "== calls of the package (pytest-benchmark)"
+	@if $(RUN) -c "import pytest_benchmark" 2>/dev/null; then \
+	    $(RUN) -m pytest -q guest/bench --benchmark-json=results/latest/bench_calls.json --benchmark-columns=median,iqr,rounds; \
+	else echo "NOTRUN: needs python3-pytest-benchmark"; fi
+	@echo "== guests against plain asyncio"
 	@$(RUN) -m harness bench $(ARGS)
 
 samples: setup build ## show the sample applications (one after the other; needs a display)
