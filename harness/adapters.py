@@ -167,7 +167,18 @@ class Guest:
         self._uninstall: Callable[[], Any] | None = None
         self._info: dict[str, Any] = {}
 
+    def install_for_process(self) -> None:
+        """Make every loop of this process a guest of the host's, found by its name.  Raises Missing."""
+        self._prepare()
+        self._uninstall = self._package.install(self.contender.host, **self._forced())
+
     def open(self, needs: frozenset[str]) -> None:
+        self._prepare()
+        assert self.contender.host is not None
+        factory = load_driver_factory(self.contender.host)
+        self._driver = make_driver(factory, needs) if factory else _NoDriver(self.contender.host)
+
+    def _prepare(self) -> None:
         assert self.contender.host is not None
         try:
             self._package = importlib.import_module("asyncio_guest")
@@ -181,17 +192,15 @@ class Guest:
             importlib.import_module("gi").require_version(name, version)
         for module in self.contender.before:
             importlib.import_module(module)
-        factory = load_driver_factory(self.contender.host)
-        self._driver = make_driver(factory, needs) if factory else _NoDriver(self.contender.host)
 
     @staticmethod
     def _backend(host: str) -> Any:
         try:
             return importlib.import_module(f"asyncio_guest.backends.{host.replace('-', '_')}").BACKEND
         except ImportError as error:
-            import importlib.metadata
+            from importlib import metadata
 
-            for entry in importlib.metadata.entry_points(group="asyncio_guest.backends", name=host):
+            for entry in metadata.entry_points(group="asyncio_guest.backends", name=host):
                 loaded = entry.load()
                 return getattr(loaded, "BACKEND", loaded)
             raise Missing(f"the backend {host} is not built: {error}") from error

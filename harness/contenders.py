@@ -166,7 +166,7 @@ def everything() -> list[str]:
 
 
 def expand(pattern: str, tier: str = "quick") -> list[str]:
-    """The names that a glob means.  A glob without ``+`` or ``@`` means names without them; ``*`` alone means the
+    """The names that a glob means.  A glob means names with as many ``+`` and ``@`` as it has itself; ``*`` alone means the
     tier's default contenders.  Raises UsageError if there is none."""
     if pattern == "*":
         return defaults(tier)
@@ -175,7 +175,7 @@ def expand(pattern: str, tier: str = "quick") -> list[str]:
     names = [
         name
         for name in everything()
-        if fnmatch.fnmatchcase(name, pattern) and all(c in pattern or c not in name for c in "+@")
+        if fnmatch.fnmatchcase(name, pattern) and all(pattern.count(c) == name.count(c) for c in "+@")
     ]
     if not names:
         raise UsageError(unknown("contender", pattern, everything()))

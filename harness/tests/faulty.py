@@ -1,0 +1,148 @@
+"""Contenders with one fault each: the framework has to see it."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Coroutine
+from typing import Any
+
+_kept: list[Any] = []
+
+
+class Good:
+    """A contender that is asyncio; also the shortest example of one."""
+
+    loop_class: type[asyncio.SelectorEventLoop] = asyncio.SelectorEventLoop
+    declares: dict[str, str] = {}
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        return self.loop_class()
+
+    def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
+        with asyncio.Runner(loop_factory=self.loop_class, debug=options.get("debug")) as runner:
+            return runner.run(main)
+
+
+class _Deaf(asyncio.SelectorEventLoop):
+    def _write_to_self(self) -> None:
+        pass  # the wake is lost
+
+
+class LosesWake(Good):
+    loop_class = _Deaf
+
+
+class _Swallowing(asyncio.SelectorEventLoop):
+    timers = 0
+
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
+        handle = super().call_at(when, callback, *args, context=context)
+        type(self).timers += 1
+        if self.timers == 2:
+            handle.cancel()
+        return handle
+
+
+class SwallowsEvent(Good):
+    loop_class = _Swallowing
+
+
+class Hangs(Good):
+    def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
+        async def stuck() -> None:
+            if "trivial" not in main.__qualname__:
+                asyncio.get_running_loop().create_task(asyncio.sleep(1000), name="a-task-that-waits")
+                await asyncio.sleep(0)
+                threading.Lock().acquire()
+                hang_here = threading.Lock()
+                hang_here.acquire()
+                hang_here.acquire()
+
+        super().run(stuck())
+        return super().run(main)
+
+
+class Crashes(Good):
+    def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
+        if "trivial" not in main.__qualname__:
+            self.crash_here()
+        return super().run(main)
+
+    def crash_here(self) -> None:
+        ctypes.string_at(0)
+
+
+class CrashesAtExit(Good):
+    def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
+        if "trivial" not in main.__qualname__:
+            atexit.register(ctypes.string_at, 0)
+        return super().run(main)
+
+
+class LeaksFd(Good):
+    def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
+        _kept.append(os.pipe())
+        return super().run(main)
+
+
+class LeaksThread(Good):
+    def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
+        if "trivial" not in main.__qualname__:
+            threading.Thread(target=time.sleep, args=(1000,), daemon=True, name="left-behind").start()
+        return super().run(main)
+
+
+class LeaksChild(Good):
+    def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
+        if "trivial" not in main.__qualname__:
+            _kept.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"]))
+        return super().run(main)
+
+
+class ChangesWakeupFd(Good):
+    def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
+        try:
+            return super().run(main)
+        finally:
+            a, b = socket.socketpair()
+            a.setblocking(False)
+            _kept.extend([a, b])
+            signal.set_wakeup_fd(a.fileno())
+
+
+class Unclean(Good):
+    def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
+        loop = self.new_loop()
+        try:
+            return loop.run_until_complete(main)
+        finally:
+            asyncio.set_event_loop(None)
+            task = loop.create_task(asyncio.sleep(0))
+            loop.close()
+            del loop, task
+
+
+class Declares(Good):
+    declares = {"threads": "it has no call_soon_threadsafe", "X.90-*": "it has no order"}
+
+
+class Fails(Good):
+    """Cannot even start."""
+
+    def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
+        main.close()
+        raise RuntimeError("it does not start")
+
+
+good, loses_wake, swallows_event, hangs, crashes = Good, LosesWake, SwallowsEvent, Hangs, Crashes
+crashes_at_exit, leaks_fd, leaks_thread, leaks_child = CrashesAtExit, LeaksFd, LeaksThread, LeaksChild
+changes_wakeup_fd, unclean, declares, fails = ChangesWakeupFd, Unclean, Declares, Fails

@@ -1,0 +1,92 @@
+"""A few short cases for the framework's own tests."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+from scenarios.api import CaseContext, case
+
+
+@case("X.90-order", "Callbacks of one deadline run in order.", timeout=3)
+async def order(t: CaseContext) -> None:
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    when = loop.time() + 0.01
+    for number in range(4):
+        loop.call_at(when + number * 0.001, t.log, "fired", number)
+    loop.call_at(when + 0.02, done.set_result, None)
+    await done
+
+
+@case("X.91-threadsafe", "A call from a thread wakes the loop.", timeout=3)
+async def threadsafe(t: CaseContext) -> None:
+    loop = asyncio.get_running_loop()
+    future = loop.create_future()
+
+    def call() -> None:
+        time.sleep(0.1)
+        loop.call_soon_threadsafe(future.set_result, "woken")
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    try:
+        t.log("got", await future)
+    finally:
+        thread.join()
+
+
+@case("X.92-check", "A check that never holds.", level="SHOULD", oracle="own", timeout=3)
+async def never(t: CaseContext) -> None:
+    t.check(False, "one is not two", one=1, two=2)
+
+
+@case("X.93-alternates", "Passes every other time.", oracle="own", timeout=3)
+async def alternates(t: CaseContext) -> None:
+    import pathlib
+    import os
+
+    mark = pathlib.Path(os.environ["ALTERNATES"])
+    if mark.exists():
+        mark.unlink()
+        t.check(False, "the other time")
+    mark.touch()
+
+
+@case("X.94-needs-window", "Needs a window.", needs="host window", oracle="own")
+async def window(t: CaseContext) -> None:
+    t.driver.quit()
+
+
+@case("X.95-info", "Only informs.", level="INFO", oracle="own")
+async def informs(t: CaseContext) -> None:
+    t.check(False, "as it is")
+
+
+def _child(t: CaseContext) -> None:
+    async def main() -> None:
+        print("in the child")
+
+    t.run(main)
+
+
+@case("X.96-child", "A function runs in a fresh interpreter under the same contender.")
+def child(t: CaseContext) -> None:
+    ended = t.child(_child)
+    t.log("child", [ended.returncode, ended.stdout, ended.stderr])
+    t.check(ended.returncode == 0 and ended.stdout == "in the child\n", "the child ran", ended=ended)
+
+
+@case("X.97-new-loop", "A plain function's loop is the contender's.")
+def new_loop(t: CaseContext) -> None:
+    loop = t.new_loop()
+    try:
+        t.log("ran", loop.run_until_complete(asyncio.sleep(0.001, "yes")))
+    finally:
+        loop.close()
+
+
+@case("X.98-slow", "Takes two seconds.", oracle="own")
+async def slow(t: CaseContext) -> None:
+    await asyncio.sleep(2)
