@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from ..._hosts import Host
+from asyncio_guest._hosts import Host
 
 
 def _types(name: str, *attributes: str) -> tuple[type, ...]:

@@ -6,6 +6,6 @@ and forked children need it; this is its face.
 
 from __future__ import annotations
 
-from ..._hosts import PollBackend
+from asyncio_guest._hosts import PollBackend
 
 BACKEND = PollBackend()

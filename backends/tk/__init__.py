@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
-from ..._hosts import Host
+from asyncio_guest._hosts import Host
 
 ENV_NOTIFIER = "ASYNCIO_GUEST_TK_NOTIFIER"
 """Set it to ``tcl`` to leave Tcl's own notifier in place: slower, but nothing process-wide changes."""

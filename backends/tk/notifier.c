@@ -49,12 +49,13 @@ typedef struct handler {
     struct handler *next;
 } handler;
 
-/* One for each thread that runs Tcl. Never freed, since another thread may hold it as an alert
- * handle: a dead one is used again by the next thread. */
+/* One for each thread that runs Tcl, and the handle by which Tcl alerts it. Never freed: Tcl keeps the handle of a
+ * thread that ended, and takes the next thread of the same id for it; then the state serves again. */
 typedef struct state {
     struct state *next;
     ClientData alias;               /* handle of a thread that Tcl knew before we came */
     int alive;
+    int forgotten;                  /* by Tcl too: free for any thread */
     int epfd, evfd;
     atomic_int alerted;
     unsigned forks;                 /* value of `forks` when the descriptors were made */
@@ -128,24 +129,17 @@ state_end(void *arg)
     mine = NULL;
 }
 
-/* A state for this thread: the one that is already called `handle` (of a thread that died and whose id was
- * given out again), a dead one, or a new one. */
+/* A state for this thread: the one that Tcl already calls `handle`, one that Tcl has forgotten, or a new one. */
 static state *
 state_new(ClientData handle)
 {
-    state *s, *dead = NULL;
+    state *s;
 
     pthread_mutex_lock(&states_lock);
     for (s = states; s != NULL; s = s->next) {
-        if (handle != NULL && (s == handle || s->alias == handle)) {
+        if (handle != NULL ? s == handle || s->alias == handle : s->forgotten) {
             break;
         }
-        if (!s->alive && s->alias == NULL) {
-            dead = s;
-        }
-    }
-    if (s == NULL && handle == NULL) {
-        s = dead;
     }
     if (s == NULL && (s = calloc(1, sizeof *s)) != NULL) {
         s->epfd = s->evfd = -1;
@@ -156,6 +150,7 @@ state_new(ClientData handle)
     int err = s == NULL ? -ENOMEM : state_open(s);
     if (err == 0) {
         s->alive = 1;
+        s->forgotten = 0;
     }
     pthread_mutex_unlock(&states_lock);
     if (err < 0) {
@@ -448,10 +443,15 @@ init_notifier(void)
 static void
 finalize_notifier(ClientData handle)
 {
+    state *s = mine;
     (void)handle;
-    if (mine != NULL) {
+    if (s != NULL) {
         pthread_setspecific(thread_end, NULL);
-        state_end(mine);
+        state_end(s);
+        pthread_mutex_lock(&states_lock);
+        s->alias = NULL;
+        s->forgotten = 1;
+        pthread_mutex_unlock(&states_lock);
     }
 }
 

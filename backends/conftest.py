@@ -1,0 +1,69 @@
+"""Fixtures of the backends' tests: an X server of the session's own, and programs in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+BACKENDS = Path(__file__).resolve().parent
+
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="session")
+def display() -> Iterator[str]:
+    """The name of a fresh X display."""
+    if shutil.which("Xvfb") is None:
+        pytest.skip("Xvfb is missing; on Debian: apt-get install xvfb")
+    receive, send = os.pipe()
+    server = subprocess.Popen(
+        ["Xvfb", "-displayfd", str(send), "-screen", "0", "1024x768x24", "-nolisten", "tcp"],
+        pass_fds=[send],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    os.close(send)
+    with os.fdopen(receive) as answer:
+        number = answer.readline().strip()
+    assert number, "Xvfb did not start"
+    yield f":{number}"
+    server.terminate()
+    server.wait()
+
+
+def environment(display: str | None = None, **extra: str) -> dict[str, str]:
+    """The environment of a program under test."""
+    env = dict(os.environ, PYTHONFAULTHANDLER="1", NO_AT_BRIDGE="1", GTK_A11Y="none", GSETTINGS_BACKEND="memory")
+    env.pop("DISPLAY", None)
+    env.pop("WAYLAND_DISPLAY", None)
+    if display is not None:
+        env["DISPLAY"] = display
+        env["GDK_BACKEND"] = "x11"
+    return env | extra
+
+
+@pytest.fixture
+def run_program() -> Run:
+    """Run a program text in a fresh interpreter and return what it printed; fails if the program does."""
+
+    def run(source: str, *args: str, display: str | None = None, timeout: float = 60, **extra: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(source), *args],
+            env=environment(display, **extra),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
