@@ -9,17 +9,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import signal
 import sys
 import threading
+import time
 import warnings
 from asyncio import constants, tasks
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
 from typing import Any
 
 import outcome
 
 from . import _core
-from ._running import RunForever, between_runs, inside
+from ._hosts import Host
+from ._running import RunForever, between_runs, inside, on_main_thread
 from ._session import Session
 from ._sigint import Interrupts
 from ._warnings import AbandonedGuestWarning, HostDiedWarning
@@ -44,11 +47,13 @@ class Driver(Session):
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        host: Host,
         done_callback: Callable[[outcome.Outcome[Any]], object] | None,
         *,
         unset_event_loop: bool,
     ) -> None:
         super().__init__(loop)
+        self.host = host
         self.outcome: outcome.Outcome[Any] | None = None
         self.done = False
         self.cancelled = False
@@ -90,12 +95,15 @@ class Driver(Session):
 
     def _leave(self) -> None:
         """Leave ``run_forever``, and close the loop.  Idempotent."""
+        # While the loop's self-pipe is still open.
+        self.core.release_wakeup_fd()
         self._running.leave()
         if self._unset_event_loop:
             self._unset_event_loop = False
             asyncio.set_event_loop(None)
         self.loop.__dict__.pop("add_signal_handler", None)
-        self.loop.close()
+        with _kept_wakeup_fd(self.loop):
+            self.loop.close()
 
     # -- what the core calls -------------------------------------------------------------------------------
 
@@ -282,11 +290,18 @@ class Driver(Session):
             modal.drop()
         if not self.core.turning:
             self.cancel()
-            if self.core.finish_on_poll(timeout):
-                if not self.done:
-                    self.on_done()
+            if self._finish_on_poll(time.monotonic() + timeout):
                 return
         self._give_up(GuestLost(f"the guest did not finish within {timeout:g} s after its host had gone"))
+
+    def _finish_on_poll(self, end: float) -> bool:
+        """The core calls `on_done` as soon as nothing of the host is on the stack."""
+        while not self.done:
+            try:
+                return self.core.finish_on_poll(max(0.0, end - time.monotonic()))
+            except KeyboardInterrupt as exc:
+                self.throw(exc)
+        return True
 
     def _give_up(self, error: Exception) -> None:
         turning = self.core.turning
@@ -345,6 +360,19 @@ class Driver(Session):
 
     def _was_asked_for(self, error: BaseException) -> bool:
         return self.cancelled and isinstance(error, asyncio.CancelledError)
+
+
+@contextlib.contextmanager
+def _kept_wakeup_fd(loop: Any) -> Iterator[None]:
+    """A loop that is closed with signal handlers unsets the wakeup descriptor, which is the host's again."""
+    fd = -1
+    if getattr(loop, "_signal_handlers", None) and on_main_thread():
+        fd = signal.set_wakeup_fd(-1)
+    try:
+        yield
+    finally:
+        if fd != -1:
+            signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
 
 
 def _report(error: BaseException) -> None:

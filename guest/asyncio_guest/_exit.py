@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import select
-import signal
 import threading
 from asyncio import events
 from typing import Any
@@ -38,8 +37,6 @@ def _after_fork_in_child() -> None:
     """The guests of the parent are dead here; nothing that the parent shares is touched."""
     for session in _session.live():
         loop = session.loop
-        with contextlib.suppress(Exception):
-            _release_wakeup_fd(session)
         session.after_fork_child()
         _fresh_selector(loop)
         if session.thread is threading.current_thread():
@@ -48,25 +45,6 @@ def _after_fork_in_child() -> None:
         events._set_running_loop(None)
     _totals.reset_after_fork()
     _install.after_fork_child()
-
-
-def _release_wakeup_fd(session: _session.Session) -> None:
-    """Signals of the child must not be written into a pipe that the parent reads."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-    fd = signal.set_wakeup_fd(-1)
-    sockets = (getattr(session.loop, "_csock", None), getattr(session.loop, "_ssock", None))
-    ours = {sock.fileno() for sock in sockets if sock is not None}
-    if fd != -1 and fd not in ours and not _is_event_descriptor(fd):
-        signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
-
-
-def _is_event_descriptor(fd: int) -> bool:
-    """Is `fd` an eventfd, as the core's wake descriptors are?"""
-    try:
-        return "eventfd" in os.readlink(f"/proc/self/fd/{fd}")
-    except OSError:
-        return False
 
 
 def _fresh_selector(loop: Any) -> None:

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from outcome import Outcome
 
 from ._driver import Driver
-from ._hosts import Host
 from ._running import inside
 
 T = TypeVar("T")
@@ -42,9 +41,8 @@ class Guest:
     Dropping the object does not end the guest.
     """
 
-    def __init__(self, driver: Driver, host: Host) -> None:
+    def __init__(self, driver: Driver) -> None:
         self._driver = driver
-        self._host = host
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
@@ -116,7 +114,7 @@ class Guest:
         """Engine and why, strategy, selector class and the backend's own facts."""
         core = self._driver.core
         return GuestInfo(
-            core.host_name, core.engine, core.engine_reason, core.strategy, core.selector_class, self._host.details()
+            core.host_name, core.engine, core.engine_reason, core.strategy, core.selector_class, self._driver.host.details()
         )
 
     @property

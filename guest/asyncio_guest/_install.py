@@ -13,7 +13,7 @@ from typing import Literal
 
 from . import _core, _totals
 from ._hosts import Backend, Host, backend_of, open_backend
-from ._running import RunForever
+from ._running import RunForever, on_main_thread
 from ._session import Session
 from ._warnings import HostDiedWarning
 
@@ -23,6 +23,24 @@ _lock = threading.Lock()
 
 def _set_run_forever(function: Callable[[asyncio.BaseEventLoop], None]) -> None:
     setattr(asyncio.BaseEventLoop, "run_forever", function)
+
+
+def _check_engine(engine: str | None) -> None:
+    """Raise what the core raises if a forced engine cannot run the interpreter's own event loop."""
+    if engine is None:
+        return
+    loop = asyncio.SelectorEventLoop()
+    try:
+        _core.Guest(
+            loop,
+            on_stop=lambda exc: False,
+            on_done=lambda: None,
+            on_host_died=lambda: None,
+            ops=_core.poll_ops,
+            engine=engine,
+        ).detach()
+    finally:
+        loop.close()
 
 
 class Installation:
@@ -45,6 +63,7 @@ class Installation:
             missing = self._backend.missing()
             if missing is not None:
                 open_backend(self._backend, self._obj)  # raises, naming the remedy
+        _check_engine(engine)
 
     def __call__(self) -> None:
         """Undo the installation.  Idempotent."""
@@ -117,8 +136,11 @@ class _Run(Session):
             on_host_died=self.on_host_died,
             ops=host.ops,
             toolkit=host.toolkit,
+            own_wakeup_fd=on_main_thread(),
             engine=engine,
             strategy=strategy,
+            # A program's loops differ: those that the engine cannot run keep their own iteration.
+            engine_required=False,
         )
         self.opened(core)
         try:
@@ -200,7 +222,9 @@ def install(
         what happens on a thread that the toolkit refuses: ``"poll"`` runs its loops on the ``poll`` host (counted
         apart: ``guests_fallback`` of `totals`), ``"error"`` raises the backend's error
     engine, strategy
-        forced for all runs, as of `start`
+        forced for all runs, as of `start`; a loop that the engine cannot run (another selector, an overridden
+        ``_run_once``) runs by ``stock``, which `totals` shows. An engine that cannot run the interpreter's own
+        event loop is refused
 
     Returns an uninstaller.  Installing the same again returns the same one; another host, or other options,
     are refused with a RuntimeError.  Raises ValueError, TypeError or HostUnavailable for the host.

@@ -49,13 +49,13 @@ def _run_spec(spec: ModuleSpec, package: str | None) -> None:
     code = loader.get_code(spec.name)
     if code is None:
         _fail(f"No code object available for {spec.name}")
-    sys.argv[0] = spec.origin or spec.name
     exec(code, _new_main(spec=spec, file=spec.origin, package=package, loader=loader))
 
 
 def run_module(name: str) -> None:
     """``python -m name``."""
     spec = _spec_of_module(name)
+    sys.argv[0] = spec.origin or spec.name
     _run_spec(spec, spec.parent)
 
 

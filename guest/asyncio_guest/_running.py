@@ -5,8 +5,10 @@ CPython 3.13 and later have it as methods of the loop; before, it is inline in `
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import contextlib
+import importlib
 import sys
 import threading
 from asyncio import events, tasks
@@ -14,9 +16,28 @@ from collections.abc import Iterator
 from typing import Any
 
 
+def _in_main_interpreter() -> bool:
+    ask = getattr(_thread, "_is_main_interpreter", None)  # 3.12
+    if ask is not None:
+        return bool(ask())
+    try:
+        interpreters = importlib.import_module("_xxsubinterpreters")
+        return bool(interpreters.get_current() == interpreters.get_main())
+    except ImportError:
+        return True
+
+
+_MAIN_INTERPRETER = _in_main_interpreter()
+
+
 def running_loop() -> asyncio.AbstractEventLoop | None:
     """The loop that runs on this thread, or None."""
     return events._get_running_loop()
+
+
+def on_main_thread() -> bool:
+    """Is this the thread that Python's signal handlers run on?  No thread of a subinterpreter is."""
+    return _MAIN_INTERPRETER and threading.current_thread() is threading.main_thread()
 
 
 @contextlib.contextmanager

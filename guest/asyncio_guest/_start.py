@@ -14,7 +14,7 @@ from . import _core
 from ._driver import Driver
 from ._guest import Guest
 from ._hosts import Host, resolve
-from ._running import running_loop
+from ._running import on_main_thread, running_loop
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ def start(
     if not asyncio.iscoroutine(coro):
         raise TypeError(f"a coroutine was expected, got {coro!r}")
     try:
-        return _start(
+        driver = start_core(
             coro,
             functools.partial(resolve, host),
             done_callback,
@@ -103,6 +103,7 @@ def start(
     except BaseException:
         coro.close()
         raise
+    return Guest(driver)
 
 
 def _budget_ns(budget: float) -> int:
@@ -111,15 +112,17 @@ def _budget_ns(budget: float) -> int:
     return max(1, int(min(budget, 3600.0) * 1e9))
 
 
-def _start(
+def start_core(
     coro: Coroutine[Any, Any, Any],
     open_host: Callable[[], Host],
     done_callback: Callable[[outcome.Outcome[Any]], object] | None,
-    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None,
-    debug: bool | None,
-    context: contextvars.Context | None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+    debug: bool | None = None,
+    context: contextvars.Context | None = None,
+    own_wakeup_fd: bool = True,
     **options: Any,
-) -> Guest:
+) -> Driver:
+    """`start` behind its checks; `options` are those of the core.  On failure the caller closes `coro`."""
     if _core.current_guest() is not None:
         raise RuntimeError("a guest is already running on this thread")
     host = open_host()
@@ -127,7 +130,7 @@ def _start(
     # As asyncio.Runner, but never over a loop that runs here: then the host is asyncio itself.
     own_event_loop = loop_factory is None and running_loop() is None
     try:
-        driver = Driver(loop, done_callback, unset_event_loop=own_event_loop)
+        driver = Driver(loop, host, done_callback, unset_event_loop=own_event_loop)
         core = _core.Guest(
             loop,
             on_stop=driver.on_stop,
@@ -135,18 +138,19 @@ def _start(
             on_host_died=driver.on_host_died,
             ops=host.ops,
             toolkit=host.toolkit,
+            own_wakeup_fd=own_wakeup_fd and on_main_thread(),
             **options,
         )
         driver.opened(core)
         if own_event_loop:
             asyncio.set_event_loop(loop)
-        if not options["own_wakeup_fd"]:
+        if not own_wakeup_fd:
             setattr(loop, "add_signal_handler", _refuse_signal_handler)
         driver.begin(coro, contextvars.copy_context() if context is None else context)
     except BaseException:
         loop.close()
         raise
-    return Guest(driver, host)
+    return driver
 
 
 def run(

@@ -42,7 +42,8 @@ def pytest_configure(config: pytest.Config) -> None:
         )
     except (ValueError, TypeError, _hosts.HostUnavailable) as exc:
         raise pytest.UsageError(f"--guest-host: {exc}") from exc
-    config.stash[_workers] = {}
+    empty: Mapping[str, int] = {}
+    config.stash[_workers] = empty
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -1,0 +1,336 @@
+"""Interpreter exit, fork, abandonment and subinterpreters: each in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+Python = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def _ok(process: subprocess.CompletedProcess[str]) -> str:
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+@pytest.mark.parametrize("strategy", ["watch", "waiter"])
+def test_exit_with_a_running_guest(python: Python, strategy: str) -> None:
+    """The program ends without its guest: it is cancelled and finished, executors still usable, and warns."""
+    process = python(
+        """
+        import asyncio, sys, asyncio_guest
+
+        async def main():
+            try:
+                await asyncio.sleep(3600)
+            finally:
+                await asyncio.sleep(0.01)
+                print(await asyncio.to_thread(lambda: "cleaned in a thread"))
+
+        guest = asyncio_guest.start(
+            main(), host="poll", strategy=sys.argv[1], done_callback=lambda o: print("done", type(o.error).__name__))
+        guest.start_soon(asyncio.sleep, 3600)
+        guest._driver.core.dispatch()
+        print("end of program")
+        """,
+        strategy,
+    )
+    assert _ok(process) == "end of program\ncleaned in a thread\ndone CancelledError\n"
+    assert process.stderr.count("AbandonedGuestWarning") == 1, process.stderr
+
+
+def test_exit_with_a_guest_that_was_never_dispatched(python: Python) -> None:
+    process = python(
+        """
+        import asyncio, asyncio_guest
+
+        async def main():
+            print("must not run")
+
+        asyncio_guest.start(main(), host="poll", done_callback=lambda o: print(type(o.error).__name__))
+        """
+    )
+    assert _ok(process) == "CancelledError\n"
+    assert "never awaited" not in process.stderr
+
+
+def test_exit_is_bounded(python: Python) -> None:
+    process = python(
+        """
+        import asyncio, asyncio_guest
+        from asyncio_guest import _exit
+        _exit.FINISH_TIMEOUT = 0.2
+
+        async def main():
+            while True:
+                try:
+                    await asyncio.sleep(3600)
+                except asyncio.CancelledError:
+                    print("no")
+
+        guest = asyncio_guest.start(main(), host="poll", done_callback=lambda o: print(type(o.error).__name__))
+        guest._driver.core.dispatch()
+        """
+    )
+    assert _ok(process) == "no\nGuestLost\n"
+
+
+def test_exit_with_a_guest_on_a_daemon_thread(python: Python) -> None:
+    for strategy in ("watch", "waiter"):
+        process = python(
+            """
+            import asyncio, sys, threading, asyncio_guest
+
+            async def main():
+                ready.set()
+                while True:
+                    await asyncio.sleep(0.001)
+
+            ready = threading.Event()
+            threading.Thread(
+                target=lambda: asyncio_guest.run(main(), host="poll", strategy=sys.argv[1]), daemon=True).start()
+            ready.wait()
+            print("end")
+            """,
+            strategy,
+        )
+        assert _ok(process) == "end\n"
+        assert process.stderr == ""
+
+
+def test_exit_waits_for_a_guest_on_another_thread(python: Python) -> None:
+    process = python(
+        """
+        import asyncio, threading, asyncio_guest
+
+        async def main():
+            ready.set()
+            await asyncio.sleep(0.1)
+            print("finished")
+
+        ready = threading.Event()
+        threading.Thread(target=lambda: asyncio_guest.run(main(), host="poll")).start()
+        ready.wait()
+        print("end")
+        """
+    )
+    assert _ok(process) == "end\nfinished\n"
+    assert process.stderr == ""
+
+
+def test_exit_with_a_guest_whose_thread_is_over(python: Python) -> None:
+    process = python(
+        """
+        import asyncio, threading, asyncio_guest
+
+        thread = threading.Thread(target=lambda: asyncio_guest.start(asyncio.sleep(3600), host="poll"))
+        thread.start()
+        thread.join()
+        print("end")
+        """
+    )
+    assert _ok(process) == "end\n"
+
+
+FORK = """
+    import asyncio, os, signal, sys, socket, asyncio_guest
+    from asyncio_guest import _core
+
+    async def main():
+        loop = asyncio.get_running_loop()
+        a, b = socket.socketpair()
+        got = loop.create_future()
+        loop.add_reader(a, lambda: got.done() or got.set_result(a.recv(10)))
+        await asyncio.sleep(0.01)
+        sys.stdout.flush()
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                assert _core.current_guest() is None
+                assert asyncio._get_running_loop() is None
+                assert signal.set_wakeup_fd(-1) == -1
+                loop.remove_reader(a)
+                asyncio.tasks._leave_task(loop, asyncio.current_task(loop))
+                loop.close()
+                async def child():
+                    assert await asyncio.to_thread(lambda: 5) == 5
+                    await asyncio.sleep(0.01)
+                    guest = _core.current_guest()
+                    return "child on " + (guest.host_name if guest else "plain")
+                print(asyncio.run(child()), flush=True)
+                print(asyncio_guest.run(child(), host="poll"), flush=True)
+                assert asyncio_guest.totals()["guests"] >= 1
+                status = 0
+            except BaseException:
+                import traceback
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        _, status = await asyncio.to_thread(os.waitpid, pid, 0)
+        b.send(b"still here")
+        data = await asyncio.wait_for(got, 5)
+        loop.remove_reader(a)
+        a.close(); b.close()
+        return os.waitstatus_to_exitcode(status), data.decode()
+"""
+
+
+@pytest.mark.parametrize("strategy", ["watch", "waiter"])
+def test_fork(python: Python, strategy: str) -> None:
+    """The child is usable and closes its loop; the parent's readers still fire."""
+    process = python(FORK + "\n    print(asyncio_guest.run(main(), host='poll', strategy=sys.argv[1]))", strategy)
+    assert _ok(process) == "child on plain\nchild on poll\n(0, 'still here')\n", process.stderr
+    assert process.stderr == ""
+
+
+def test_fork_of_an_installed_program(python: Python) -> None:
+    process = python(FORK + "\n    asyncio_guest.install('poll')\n    print(asyncio.run(main()))")
+    assert _ok(process) == "child on poll\nchild on poll\n(0, 'still here')\n", process.stderr
+
+
+def test_fork_in_a_host_callback(python: Python) -> None:
+    process = python(
+        """
+        import asyncio, os, sys, asyncio_guest
+        from hosts import QueueHost
+
+        host = QueueHost()
+
+        def fork():
+            pid = os.fork()
+            if pid == 0:
+                try:
+                    assert asyncio._get_running_loop() is None
+                    asyncio.run(asyncio.sleep(0.01))
+                    print("child", flush=True)
+                finally:
+                    os._exit(0)
+            assert os.waitpid(pid, 0)[1] == 0
+            event.set()
+
+        async def main():
+            global event
+            event = asyncio.Event()
+            host.call(fork)
+            await asyncio.wait_for(event.wait(), 5)
+            return "parent"
+
+        print(host.run(main()))
+        """
+    )
+    assert _ok(process) == "child\nparent\n", process.stderr
+
+
+def test_multiprocessing_fork(python: Python) -> None:
+    process = python(
+        """
+        import asyncio, multiprocessing, asyncio_guest
+
+        async def double(x):
+            await asyncio.sleep(0.001)
+            return 2 * x
+
+        def work(x):
+            return asyncio.run(double(x))
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            with multiprocessing.get_context("fork").Pool(2) as pool:
+                return await loop.run_in_executor(None, pool.map, work, range(5))
+
+        if __name__ == "__main__":
+            asyncio_guest.install("poll")
+            print(asyncio.run(main()))
+        """
+    )
+    assert _ok(process) == "[0, 2, 4, 6, 8]\n", process.stderr
+
+
+def test_abandoned_by_its_host(python: Python) -> None:
+    """The host forgets what was posted to it and goes: the guest is finished when the interpreter ends at the latest."""
+    process = python(
+        """
+        import asyncio, gc, asyncio_guest
+        from hosts import QueueHost
+
+        async def main():
+            try:
+                started.append(1)
+                await asyncio.sleep(3600)
+            finally:
+                print("cleaned")
+
+        started = []
+        host = QueueHost()
+        asyncio_guest.start_guest_run(
+            main, run_sync_soon_threadsafe=host.soon_threadsafe,
+            done_callback=lambda o: print("done", type(o.error).__name__))
+        host.main_loop(until=lambda: bool(started))
+        host.drain()
+        del host
+        gc.collect()
+        print("end")
+        """
+    )
+    out = _ok(process)
+    assert sorted(out.splitlines()) == ["cleaned", "done CancelledError", "end"], process.stderr
+    assert process.stderr.count("AbandonedGuestWarning") == 1, process.stderr
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 13), reason="the module has another name")
+def test_subinterpreter(python: Python) -> None:
+    """A guest in a subinterpreter runs there, or is refused with an ImportError or RuntimeError; nothing crashes."""
+    process = python(
+        """
+        import _xxsubinterpreters as interpreters, sys
+
+        code = '''if True:
+            import sys
+            sys.path[:] = {path!r}
+            try:
+                import asyncio, asyncio_guest
+                print(asyncio_guest.run(asyncio.sleep(0.01, "ran"), host="poll"))
+            except (ImportError, RuntimeError) as exc:
+                print("refused:", exc)
+        '''.format(path=sys.path)
+        id = interpreters.create()
+        interpreters.run_string(id, code)
+        interpreters.destroy(id)
+        import asyncio, asyncio_guest
+        print(asyncio_guest.run(asyncio.sleep(0.01, "main ran"), host="poll"))
+        """
+    )
+    lines = _ok(process).splitlines()
+    assert lines[0] == "ran" or lines[0].startswith("refused: "), lines
+    assert lines[1] == "main ran"
+
+
+def test_exit_status_of_sys_exit_in_a_task(python: Python) -> None:
+    process = python(
+        """
+        import asyncio, sys, asyncio_guest
+
+        async def main():
+            sys.exit(7)
+
+        asyncio_guest.run(main(), host="poll")
+        """
+    )
+    assert process.returncode == 7, process.stderr
+
+
+def test_import_has_no_side_effects_on_asyncio(python: Python) -> None:
+    process = python(
+        """
+        import sys, asyncio
+        before = asyncio.BaseEventLoop.run_forever
+        import asyncio_guest
+        assert asyncio.BaseEventLoop.run_forever is before
+        print(sorted(name for name in sys.modules if name.split(".")[0] in ("tkinter", "_tkinter", "gi", "pytest")))
+        """
+    )
+    assert _ok(process) == "[]\n"
