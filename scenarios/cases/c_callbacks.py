@@ -177,8 +177,8 @@ async def never_synchronous(t: CaseContext) -> None:
         loop.call_soon(t.log, "soon")
         loop.call_later(0, t.log, "later")
         loop.call_soon_threadsafe(t.log, "threadsafe")
-        loop.add_writer(b, lambda: (t.log("writable"), loop.remove_writer(b)))
-        loop.add_reader(a, lambda: (t.log("readable"), loop.remove_reader(a)))
+        loop.add_writer(b, lambda: (t.log("writable", actor="writer"), loop.remove_writer(b)))
+        loop.add_reader(a, lambda: (t.log("readable", actor="reader"), loop.remove_reader(a)))
         task = asyncio.create_task(step())
         future.set_result(None)
         future.add_done_callback(lambda _: t.log("done"))
@@ -499,7 +499,7 @@ def bound_methods_kept(t: CaseContext) -> None:
             soon(t.log, f"soon: taken {name}, called {when}")
             threadsafe(t.log, f"threadsafe: taken {name}, called {when}")
             later(0, t.log, f"later: taken {name}, called {when}")
-            at(0, t.log, f"at: taken {name}, called {when}")
+            at(0, functools.partial(t.log, f"at: taken {name}, called {when}", actor=f"at, taken {name}"))
 
     async def first() -> None:
         loop.call_soon(take, "in a callback")

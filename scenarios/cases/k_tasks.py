@@ -37,7 +37,7 @@ async def cancel_and_uncancel(t: CaseContext) -> None:
 
 @case(
     "K.01b-cancel-before-the-first-step",
-    "A task cancelled before its first step never runs its body, and one cancelled in its last step still finishes.",
+    "A task cancelled before its first step never runs its body; one that cancels itself ends at its next await, or its end.",
     rejects="an eager first step",
 )
 async def cancel_before_first_step(t: CaseContext) -> None:
@@ -237,11 +237,18 @@ async def gather(t: CaseContext) -> None:
     t.log("none", await asyncio.gather())
     results = await asyncio.gather(after(0.001, LookupError("x")), after(0.002, "c"), return_exceptions=True)
     t.log("returned", [repr(result) for result in results])
-    survivor = asyncio.create_task(after(0.01, "survivor"))
+    go = asyncio.Event()
+
+    async def survives() -> str:
+        await go.wait()
+        return "survived"
+
+    survivor = asyncio.create_task(survives())
     try:
         await asyncio.gather(after(0.001, LookupError("y")), survivor)
     except LookupError as exc:
         t.log("raised", [str(exc), survivor.done()])
+    go.set()
     t.log("survivor", await survivor)
     children = [asyncio.create_task(after(3600, i)) for i in range(3)]
     gathered = asyncio.gather(*children)
@@ -508,8 +515,11 @@ def base_exception(t: CaseContext) -> None:
 
     t.run(own)
 
+    tasks: list[asyncio.Task[None]] = []
+
     async def leaves(exc: BaseException) -> None:
         task = asyncio.create_task(raises(exc))
+        tasks.append(task)
         try:
             await asyncio.sleep(3600)
         except asyncio.CancelledError:
@@ -523,6 +533,7 @@ def base_exception(t: CaseContext) -> None:
             t.run(leaves, exc)
         except SystemExit as caught:
             t.log("out", [type(caught).__name__, caught.code, caught is exc])
+            t.log("task's own", tasks[-1].exception() is exc)
 
 
 @case(

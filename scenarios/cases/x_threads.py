@@ -74,16 +74,17 @@ async def goes_on_meanwhile(t: CaseContext) -> None:
 async def cancelled_call(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
     release = threading.Event()
-    finished = threading.Event()
+    started, finished = threading.Event(), threading.Event()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
 
         def work() -> None:
+            started.set()
             release.wait(20 * t.scale)
             finished.set()
 
         running = loop.run_in_executor(pool, work)
         queued = loop.run_in_executor(pool, t.log, "never")
-        await asyncio.sleep(0.002)
+        await loop.run_in_executor(None, started.wait)
         for future in (running, queued):
             future.cancel()
         await asyncio.wait([running, queued])
