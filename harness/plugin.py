@@ -111,9 +111,14 @@ class Plugin:
             return CaseFile.from_parent(parent, path=file_path, plugin=self)
         return None
 
+    def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
+        """A file of cases that is named on the command line is no module of tests beside."""
+        return Nothing.from_parent(parent, path=module_path) if module_path.resolve() in self.files else None
+
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:
-        cells = [(item.contender, item.case.id) for item in session.items if isinstance(item, CellItem)]
+        # xdist's controller collects nothing itself.
+        cells = [(item.contender, item.case.id) for item in getattr(session, "items", []) if isinstance(item, CellItem)]
         if cells and self.jobs > 1 and not self.worker and not session.config.option.collectonly:
             self.ahead = Ahead(self.session, cells, self.jobs)
         try:
@@ -160,6 +165,13 @@ class Plugin:
     def pytest_unconfigure(self) -> None:
         if self.owned:
             self.session.close()
+
+
+class Nothing(pytest.File):
+    """A file without tests."""
+
+    def collect(self) -> Iterable[pytest.Item]:
+        return ()
 
 
 class CaseFile(pytest.File):

@@ -116,7 +116,8 @@ def judge(raw: dict[str, Any], case: Any, contender: str, plain: dict[str, Any] 
     if status == "crash":
         return "CRASH", raw["message"]
     if status == "unsupported":
-        return "UNSUPPORTED", f"lacks {raw['message']}"
+        declared = raw["message"].startswith("declared: ")
+        return "UNSUPPORTED", raw["message"] if declared else f"lacks {raw['message']}"
     if status in ("missing", "notrun"):
         return "NOTRUN", raw["message"]
     if plain is not None and plain["status"] != "ok":
