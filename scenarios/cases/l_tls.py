@@ -54,7 +54,7 @@ async def handshake(t: CaseContext) -> None:
 
 
 @case(
-    "L.02a-start-tls",
+    "L.02-start-tls",
     "A plain connection becomes a TLS one in the middle, on both sides.",
     needs="tls",
     rejects="gbulb, which has no start_tls",
