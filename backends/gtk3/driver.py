@@ -245,8 +245,7 @@ class Gtk3Driver:
         elif kind == "idle":
             GLib.idle_add(step)
         else:
-            window = self._toplevel
-            assert window is not None
+            window: Any = self._toplevel
 
             def post() -> None:
                 # A kind of event that needs no device and that nothing in GTK acts upon.

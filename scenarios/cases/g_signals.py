@@ -29,7 +29,10 @@ def _interrupted(t: CaseContext, main: Callable[..., Any], *args: Any) -> float:
     return 0.0
 
 
-@case("G.01a-add-signal-handler", "Handlers of several signals are called in the loop, with their arguments, once for each signal.")
+@case(
+    "G.01a-add-signal-handler",
+    "Handlers of several signals are called in the loop, with their arguments, once for each signal.",
+)
 async def add_handler(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
     got: asyncio.Queue[str] = asyncio.Queue()
@@ -74,7 +77,10 @@ def handler_while_idle(t: CaseContext) -> None:
     t.log("served")
 
 
-@case("G.01c-replace-handler", "A second handler for the same signal replaces the first; a bad signal or a coroutine function is refused.")
+@case(
+    "G.01c-replace-handler",
+    "A second handler for the same signal replaces the first; a bad signal or a coroutine function is refused.",
+)
 async def replace_handler(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
     got: asyncio.Queue[str] = asyncio.Queue()
@@ -86,7 +92,13 @@ async def replace_handler(t: CaseContext) -> None:
 
     async def coroutine() -> None: ...
 
-    for number, handler in ((signal.SIGKILL, print), (0, print), (signal.NSIG + 1, print), (signal.SIGUSR1, coroutine)):
+    bad: list[tuple[int, Callable[..., Any]]] = [
+        (signal.SIGKILL, print),
+        (0, print),
+        (signal.NSIG + 1, print),
+        (signal.SIGUSR1, coroutine),
+    ]
+    for number, handler in bad:
         try:
             loop.add_signal_handler(number, handler)
         except (RuntimeError, ValueError, TypeError, OSError) as exc:
@@ -94,7 +106,10 @@ async def replace_handler(t: CaseContext) -> None:
     t.log("more", got.empty())
 
 
-@case("G.02-remove-signal-handler", "remove_signal_handler says whether there was one, and puts the default disposition back.")
+@case(
+    "G.02-remove-signal-handler",
+    "remove_signal_handler says whether there was one, and puts the default disposition back.",
+)
 async def remove_handler(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
     before = signal.getsignal(signal.SIGUSR1)
@@ -163,7 +178,10 @@ def ctrl_c_busy(t: CaseContext) -> None:
     t.log("served")
 
 
-@case("G.03c-ctrl-c-and-clean-up", "After Ctrl-C the main task's clean-up, and that of the others, runs to its end, awaiting as it likes.")
+@case(
+    "G.03c-ctrl-c-and-clean-up",
+    "After Ctrl-C the main task's clean-up, and that of the others, runs to its end, awaiting as it likes.",
+)
 def ctrl_c_cleanup(t: CaseContext) -> None:
     keep: list[Any] = []
 
@@ -189,7 +207,10 @@ def ctrl_c_cleanup(t: CaseContext) -> None:
     t.log("interrupted")
 
 
-@case("G.03d-ctrl-c-swallowed", "A main coroutine that swallows its cancellation and returns: run raises nothing, as asyncio.Runner does.")
+@case(
+    "G.03d-ctrl-c-swallowed",
+    "A main coroutine that swallows its cancellation and returns: run raises nothing, as asyncio.Runner does.",
+)
 def ctrl_c_swallowed(t: CaseContext) -> None:
     async def main(killer: Killer) -> str:
         killer.send(0.1)
@@ -206,7 +227,8 @@ def ctrl_c_swallowed(t: CaseContext) -> None:
 
 @case(
     "G.04a-second-ctrl-c",
-    "A second Ctrl-C, while the main task is still cleaning up and the host blocks in C, raises KeyboardInterrupt at once.",
+    "A second Ctrl-C, while the main task is still cleaning up and the host blocks in C, raises "
+    "KeyboardInterrupt at once.",
     rejects="a second interrupt that cancels once more",
 )
 def second_ctrl_c(t: CaseContext) -> None:
@@ -238,7 +260,10 @@ def second_ctrl_c(t: CaseContext) -> None:
     t.log("served")
 
 
-@case("G.04b-second-ctrl-c-in-coroutine", "A second Ctrl-C while a coroutine computes raises KeyboardInterrupt inside it.")
+@case(
+    "G.04b-second-ctrl-c-in-coroutine",
+    "A second Ctrl-C while a coroutine computes raises KeyboardInterrupt inside it.",
+)
 def second_in_coroutine(t: CaseContext) -> None:
     async def main() -> None:
         os.kill(os.getpid(), signal.SIGINT)
@@ -309,7 +334,10 @@ def handler_restored(t: CaseContext) -> None:
             t.log("restored", signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 
 
-@case("G.06b-own-handler-kept", "A handler for SIGINT that the program has set itself is left in place, during and after run.")
+@case(
+    "G.06b-own-handler-kept",
+    "A handler for SIGINT that the program has set itself is left in place, during and after run.",
+)
 def own_handler(t: CaseContext) -> None:
     got: list[int] = []
 
@@ -329,7 +357,10 @@ def own_handler(t: CaseContext) -> None:
         signal.signal(signal.SIGINT, before)
 
 
-@case("G.06c-handlers-removed-at-close", "Handlers that the program has not removed are gone, and the dispositions as before, when the loop is closed.")
+@case(
+    "G.06c-handlers-removed-at-close",
+    "Handlers that the program has not removed are gone, and the dispositions as before, when the loop is closed.",
+)
 def removed_at_close(t: CaseContext) -> None:
     async def main() -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, print)
@@ -389,7 +420,8 @@ def wakeup_fd_of_host(t: CaseContext) -> None:
         finally:
             signal.set_wakeup_fd(before)
     ended[0].unwrap()
-    t.check(len(seen) == 7 and len(set(seen)) == 1 and -1 not in seen, "the host's wakeup descriptor was touched", seen=len(set(seen)))
+    untouched = len(seen) == 7 and len(set(seen)) == 1 and -1 not in seen
+    t.check(untouched, "the host's wakeup descriptor was touched", seen=len(set(seen)))
     t.check(refused, "add_signal_handler was accepted")
 
 
@@ -411,7 +443,8 @@ def wakeup_fd_restored(t: CaseContext) -> None:
 
 @case(
     "G.08-storm",
-    "Five hundred SIGINTs in a tenth of a second to a handler of the loop's: at least one is served after the last was sent, the loop lives.",
+    "Five hundred SIGINTs in a tenth of a second to a handler of the loop's: at least one is served "
+    "after the last was sent, the loop lives.",
     rejects="a self-pipe that fills up and stays full",
 )
 def storm(t: CaseContext) -> None:
@@ -437,7 +470,8 @@ def storm(t: CaseContext) -> None:
 
 @case(
     "G.09-handler-before-host-runs",
-    "A handler added after the start and before the host's main function, which may take the wakeup descriptor, is served within 50 ms.",
+    "A handler added after the start and before the host's main function, which may take the wakeup "
+    "descriptor, is served within 50 ms.",
     needs="host start_api",
     oracle="own",
     report="PyGObject takes the wakeup descriptor in MainLoop.run",
@@ -475,7 +509,8 @@ def before_host_runs(t: CaseContext) -> None:
 
 @case(
     "G.10-last-handler-removed",
-    "After the last handler has been removed, which takes the wakeup descriptor away, Ctrl-C is still served within 50 ms.",
+    "After the last handler has been removed, which takes the wakeup descriptor away, Ctrl-C is still "
+    "served within 50 ms.",
     rejects="a guest that relies on a wakeup descriptor which asyncio resets",
 )
 def last_removed(t: CaseContext) -> None:

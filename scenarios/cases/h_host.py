@@ -222,7 +222,8 @@ async def cancel(t: CaseContext) -> None:
 
 @case(
     "H.01g-add-reader",
-    "A descriptor that is readable already, and one that becomes readable later, added in a host callback, are served at once.",
+    "A descriptor that is readable already, and one that becomes readable later, added in a host "
+    "callback, are served at once.",
     needs="host",
     oracle="own",
     report="asyncio-glib#3",
@@ -318,7 +319,8 @@ async def click(t: CaseContext) -> None:
 
 @case(
     "H.02-running-loop",
-    "In a host callback between turns `get_running_loop()` is the guest's loop and no task is current; afterwards there is none.",
+    "In a host callback between turns `get_running_loop()` is the guest's loop and no task is current; "
+    "afterwards there is none.",
     needs="host",
     oracle="own",
     rejects="a guest that sets the running loop for the length of a turn",
@@ -428,7 +430,8 @@ async def input_order(t: CaseContext) -> None:
 
 @case(
     "H.04a-host-quits-under-run",
-    "The application's Quit ends the host's main loop under `run`: the guest is cancelled and finished, and run ends, soon.",
+    "The application's Quit ends the host's main loop under `run`: the guest is cancelled and finished, "
+    "and run ends, soon.",
     needs="host loop",
     oracle="own",
     rejects="a run that waits for a main loop that is over",
@@ -493,8 +496,8 @@ def quit_and_cancel(t: CaseContext) -> None:
         pass
 
 
-def _slow_server() -> tuple[socket.socket, Callable[[], None]]:
-    """A server that accepts and answers only when told to, from a thread."""
+def _slow_server() -> tuple[socket.socket, Callable[[float], None]]:
+    """A server that accepts, and answers only when told to (so many seconds later), from a thread."""
     listener = socket.create_server(("127.0.0.1", 0))
     accepted: list[socket.socket] = []
 
@@ -504,7 +507,8 @@ def _slow_server() -> tuple[socket.socket, Callable[[], None]]:
 
     thread = from_thread(serve)
 
-    def answer() -> None:
+    def answer(seconds: float) -> None:
+        time.sleep(seconds)
         thread.join(5)
         if accepted:
             accepted[0].sendall(b"answer\n")
@@ -516,7 +520,8 @@ def _slow_server() -> tuple[socket.socket, Callable[[], None]]:
 
 @case(
     "H.05a-window-destroyed",
-    "The window is destroyed in the middle of a request: the main coroutine ends once, cancelled or with its answer; run ends soon.",
+    "The window is destroyed in the middle of a request: the main coroutine ends once, cancelled or with "
+    "its answer; run ends soon.",
     needs="host window",
     oracle="own",
     rejects="a guest whose finally blocks never run when the window goes first",
@@ -534,7 +539,7 @@ def window_destroyed(t: CaseContext) -> None:
             def destroy() -> None:
                 t.driver.destroy_window()
                 # Late enough for a host that has died with its window, soon for one that has not.
-                helper.append(from_thread(lambda: (time.sleep(0.3), answer())))
+                helper.append(from_thread(lambda: answer(0.3)))
 
             t.driver.host_timer(50, destroy)
             got = (await reader.readline()).decode()

@@ -66,7 +66,8 @@ def _counters(t: CaseContext) -> dict[str, int]:
 
 @case(
     "I.01a-idle",
-    "In 10 idle seconds no wake, turn or post of the guest, and at most 2 process switches more than the same host without a guest.",
+    "In 10 idle seconds no wake, turn or post of the guest, and at most 2 process switches more than the "
+    "same host without a guest.",
     needs="host",
     oracle="own",
     timeout=90,

@@ -11,11 +11,11 @@ import threading
 import time
 import traceback
 import tracemalloc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from ..api import CaseContext, Outcome, case
-from ..hostside import drive, soon
+from ..hostside import drive, from_host, soon
 from ..support import socket_pair
 
 
@@ -31,7 +31,10 @@ def result(t: CaseContext) -> None:
     t.log("same", t.run(main, 1, "two") is value)
 
 
-@case("Z.01b-exception", "What the main coroutine raises is what run raises: the same object, its traceback leading into main.")
+@case(
+    "Z.01b-exception",
+    "What the main coroutine raises is what run raises: the same object, its traceback leading into main.",
+)
 def exception(t: CaseContext) -> None:
     error = LookupError("gone", 42)
 
@@ -129,12 +132,16 @@ def falsy(t: CaseContext) -> None:
             return False
 
     empty = Empty()
-    for value in (None, 0, False, "", [], {}, 0.0, empty):
+    values: list[Any] = [None, 0, False, "", [], {}, 0.0, empty]
+    for value in values:
         got = t.run(main, value)
         t.log("result", [type(got).__name__, got is value])
 
 
-@case("Z.03a-stop", "`stop()` ends run_forever after the callbacks that were ready in that iteration; the loop can be run again.")
+@case(
+    "Z.03a-stop",
+    "`stop()` ends run_forever after the callbacks that were ready in that iteration; the loop can be run again.",
+)
 def stop(t: CaseContext) -> None:
     loop = t.new_loop()
     loop.call_soon(t.log, "first")
@@ -153,7 +160,10 @@ def stop(t: CaseContext) -> None:
     t.log("closed", loop.is_closed())
 
 
-@case("Z.03b-stop-before-completion", "A loop stopped before its future is done makes run_until_complete say so, and is usable afterwards.")
+@case(
+    "Z.03b-stop-before-completion",
+    "A loop stopped before its future is done makes run_until_complete say so, and is usable afterwards.",
+)
 def stop_early(t: CaseContext) -> None:
     loop = t.new_loop()
     future = loop.create_future()
@@ -167,7 +177,10 @@ def stop_early(t: CaseContext) -> None:
     loop.close()
 
 
-@case("Z.03c-stop-in-run", "`stop()` inside the main coroutine of run is an error of run's; its tasks are cancelled all the same.")
+@case(
+    "Z.03c-stop-in-run",
+    "`stop()` inside the main coroutine of run is an error of run's; its tasks are cancelled all the same.",
+)
 def stop_in_run(t: CaseContext) -> None:
     async def main() -> None:
         asyncio.get_running_loop().stop()
@@ -182,7 +195,10 @@ def stop_in_run(t: CaseContext) -> None:
         t.log("error", str(exc))
 
 
-@case("Z.03d-run-until-complete", "run_until_complete takes a coroutine, a task or a future, repeatedly; the loop keeps its state between.")
+@case(
+    "Z.03d-run-until-complete",
+    "run_until_complete takes a coroutine, a task or a future, repeatedly; the loop keeps its state between.",
+)
 def until_complete(t: CaseContext) -> None:
     loop = t.new_loop()
 
@@ -222,7 +238,7 @@ async def _small_program() -> int:
     loop = asyncio.get_running_loop()
     with socket_pair() as (a, b):
         got = loop.create_future()
-        loop.add_reader(a, lambda: got.done() or got.set_result(a.recv(10)))
+        loop.add_reader(a, lambda: None if got.done() else got.set_result(a.recv(10)))
         b.send(b"x")
         await got
         loop.remove_reader(a)
@@ -294,18 +310,22 @@ def run_executor(t: CaseContext) -> None:
     t.log("descriptors", _descriptors() - descriptors)
 
 
-@case("Z.05a-run-inside", "asyncio.run, run_forever and run_until_complete inside a running loop raise RuntimeError; the loop goes on.")
+@case(
+    "Z.05a-run-inside",
+    "asyncio.run, run_forever and run_until_complete inside a running loop raise RuntimeError; the loop goes on.",
+)
 def run_inside(t: CaseContext) -> None:
     async def other() -> None:
         t.log("must not run")
 
     async def main() -> str:
         loop = asyncio.get_running_loop()
-        for name, call in (
-            ("run", lambda coroutine: asyncio.run(coroutine)),
-            ("run_until_complete", lambda coroutine: loop.run_until_complete(coroutine)),
-            ("run_forever", lambda coroutine: loop.run_forever()),
-        ):
+        calls: dict[str, Callable[[Any], Any]] = {
+            "run": asyncio.run,
+            "run_until_complete": loop.run_until_complete,
+            "run_forever": lambda coroutine: loop.run_forever(),
+        }
+        for name, call in calls.items():
             coroutine = other()
             try:
                 call(coroutine)
@@ -329,7 +349,8 @@ def run_inside(t: CaseContext) -> None:
 
 @case(
     "Z.05b-start-inside",
-    "A second guest on the thread is refused by RuntimeError, from inside the first and from a host callback; the first goes on.",
+    "A second guest on the thread is refused by RuntimeError, from inside the first and from a host "
+    "callback; the first goes on.",
     needs="host start_api",
     oracle="own",
     rejects="a second guest accepted",
@@ -349,9 +370,7 @@ def start_inside(t: CaseContext) -> None:
 
     async def main() -> str:
         attempt()
-        called = asyncio.Event()
-        soon(t, lambda: (attempt(), called.set()))
-        await called.wait()
+        await from_host(t, attempt)
         await asyncio.sleep(0.01)
         return "goes on"
 
@@ -384,7 +403,8 @@ def close_running(t: CaseContext) -> None:
 
 @case(
     "Z.07a-teardown-order",
-    "Teardown: main ends, tasks are cancelled and awaited, generators closed, the executor shut down, the loop closed, in this order.",
+    "Teardown: main ends, tasks are cancelled and awaited, generators closed, the executor shut down, "
+    "the loop closed, in this order.",
     rejects="a teardown that closes the loop first",
 )
 def teardown_order(t: CaseContext) -> None:
@@ -435,7 +455,8 @@ def teardown_order(t: CaseContext) -> None:
 
 @case(
     "Z.07b-teardown-errors",
-    "An exception in a task's clean-up during the teardown goes to the exception handler, once, and the teardown goes on.",
+    "An exception in a task's clean-up during the teardown goes to the exception handler, once, and the "
+    "teardown goes on.",
 )
 def teardown_errors(t: CaseContext) -> None:
     keep: list[Any] = []
@@ -564,7 +585,7 @@ def exit_running(t: CaseContext) -> None:
             await asyncio.sleep(3600)
         finally:
             await asyncio.sleep(0.01)
-            await asyncio.to_thread(print, "cleaned", flush=True)
+            await asyncio.to_thread(lambda: print("cleaned", flush=True))
 
     t.start(main)
     t.driver.host_timer(100, t.driver.quit)
@@ -609,7 +630,8 @@ def exit_in_callback(t: CaseContext) -> None:
 
 @case(
     "Z.09a-exit-with-guest-running",
-    "The interpreter ends with a guest running: its finally blocks run to their end, executors included, and the exit status is the program's.",
+    "The interpreter ends with a guest running: its finally blocks run to their end, executors included, "
+    "and the exit status is the program's.",
     needs="host loop timer start_api child",
     oracle="own",
     rejects="a guest torn down in atexit, when the executors are dead already",
@@ -677,7 +699,7 @@ async def _forked(child: Any) -> str:
             try:
                 text = str(child())
             except BaseException as exc:
-                text = "".join(traceback.format_exception_only(exc)).strip()
+                text = "".join(traceback.format_exception_only(type(exc), exc)).strip()
             os.write(write, text.encode())
         finally:
             os._exit(0)
@@ -703,7 +725,8 @@ async def _forked(child: Any) -> str:
 
 @case(
     "Z.10a-fork",
-    "A child forked from inside a coroutine can run a loop of its own; the parent's loop goes on, its descriptors and timers intact.",
+    "A child forked from inside a coroutine can run a loop of its own; the parent's loop goes on, its "
+    "descriptors and timers intact.",
     needs="fork",
     rejects="a child that inherits the running loop, or takes the parent's descriptors along",
 )
@@ -792,12 +815,17 @@ def fork_in_host_callback(t: CaseContext) -> None:
                     try:
                         text = asyncio.run(program())
                     except BaseException as exc:
-                        text = "".join(traceback.format_exception_only(exc)).strip()
+                        text = "".join(traceback.format_exception_only(type(exc), exc)).strip()
                     os.write(write, text.encode())
                 finally:
                     os._exit(0)
             os.close(write)
-            loop.add_reader(read, lambda: over.done() or over.set_result((pid, os.read(read, 4096))))
+
+            def readable() -> None:
+                if not over.done():
+                    over.set_result((pid, os.read(read, 4096)))
+
+            loop.add_reader(read, readable)
 
         soon(t, callback)
         try:
@@ -820,7 +848,8 @@ def fork_in_host_callback(t: CaseContext) -> None:
 
 @case(
     "Z.11-abandoned-guest-warns",
-    "A guest that is still running when the interpreter ends is cancelled and finished, with a warning that is shown by default.",
+    "A guest that is still running when the interpreter ends is cancelled and finished, with a warning "
+    "that is shown by default.",
     needs="host loop timer start_api child",
     oracle="own",
     rejects="a guest that is dropped silently",
@@ -833,7 +862,8 @@ def abandoned(t: CaseContext) -> None:
 
 @case(
     "Z.12a-done-once-and-last",
-    "`done_callback` is called exactly once, after everything else of the guest: tasks, generators, executor and loop are over by then.",
+    "`done_callback` is called exactly once, after everything else of the guest: tasks, generators, "
+    "executor and loop are over by then.",
     needs="host start_api",
     oracle="own",
     rejects="a done callback that is called when the main coroutine ends",
@@ -935,7 +965,12 @@ def done_raises(t: CaseContext) -> None:
 
     def done(outcome: Outcome) -> None:
         called.append(outcome)
-        t.driver.host_timer(30, lambda: (later.append("host goes on"), t.driver.quit()))
+
+        def go_on() -> None:
+            later.append("host goes on")
+            t.driver.quit()
+
+        t.driver.host_timer(30, go_on)
         raise LookupError("out of the done callback")
 
     before, before_unraisable = sys.excepthook, sys.unraisablehook
