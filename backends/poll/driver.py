@@ -45,14 +45,21 @@ class PollDriver:
     def close(self) -> None:
         pass
 
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):
-            raise AttributeError(name)
 
-        def refuse(*args: Any, **kwargs: Any) -> NoReturn:
-            raise _x11.unsupported(name)
+def _refusal(method: str) -> Callable[..., NoReturn]:
+    def refuse(self: PollDriver, *args: Any, **kwargs: Any) -> NoReturn:
+        raise _x11.unsupported(method)
 
-        return refuse
+    refuse.__name__ = method
+    refuse.__doc__ = "Not something that this host has."
+    return refuse
+
+
+for _name in (
+    "host_timer host_idle nested_loop end_nested open_modal close_modal open_menu close_menu process_events flood frames "
+    "inject_input on_click entry_text destroy_window"
+).split():
+    setattr(PollDriver, _name, _refusal(_name))
 
 
 def make_driver(window: bool = False) -> PollDriver:
