@@ -22,6 +22,8 @@ NEEDS = frozenset(
     "start_api start_guest_run modal_api counters child subprocess tls signals threads fork".split()
 )
 GROUPS_OF_ASYNCIO = "TCSLPXKAQDE"
+TELLING = ("t.log", "t.check", "t.child", "t.measure", "self.t.log", "asyncio.wait_for")
+"""What a case can tell by: an event, a check, a figure, a wait with an end."""
 ITEMS = catalogue.load()
 
 
@@ -134,7 +136,7 @@ def _says_something(function: Any, seen: set[int]) -> bool:
     seen.add(id(function))
     namespace = getattr(function, "__globals__", None) or vars(sys.modules[function.__module__])
     for node in ast.walk(ast.parse(textwrap.dedent(inspect.getsource(function)))):
-        if isinstance(node, ast.Attribute) and ast.unparse(node) in ("t.log", "t.check", "t.child", "self.t.log"):
+        if isinstance(node, ast.Attribute) and ast.unparse(node) in TELLING:
             return True
         if isinstance(node, ast.Name):
             named = inspect.unwrap(namespace.get(node.id)) if callable(namespace.get(node.id)) else None
