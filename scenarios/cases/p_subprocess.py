@@ -125,10 +125,10 @@ async def signals_to_children(t: CaseContext) -> None:
 )
 async def trapped_signal(t: CaseContext) -> None:
     program = (
-        "import signal, sys\n"
-        "signal.signal(signal.SIGUSR1, lambda *_: print('caught', flush=True))\n"
-        "print('ready', flush=True)\n"
-        "print(sys.stdin.readline(), end='', flush=True)\n"
+        "import os, signal, sys\n"
+        "signal.signal(signal.SIGUSR1, lambda *_: os.write(1, b'caught\\n'))\n"
+        "os.write(1, b'ready\\n')\n"
+        "os.write(1, os.read(0, 100))\n"
         "sys.exit(3)\n"
     )
     process = await asyncio.create_subprocess_exec(*PYTHON, program, stdin=PIPE, stdout=PIPE)
@@ -379,7 +379,7 @@ async def grandchild(t: CaseContext) -> None:
     hold_r, hold_w = os.pipe()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(out_r, "rb", 0))
-    process = await _sh("(cat <&3; echo grandchild) 3<&0 & echo child; exit 2", stdin=hold_r, stdout=out_w)
+    process = await _sh("exec 3<&0; (cat <&3; echo grandchild) & echo child; exit 2", stdin=hold_r, stdout=out_w)
     os.close(hold_r)
     os.close(out_w)
     t.log("exit", await process.wait())
