@@ -274,7 +274,7 @@ class Guest:
     def info(self) -> dict[str, Any]:
         if self._core is not None:
             self.note()
-        known = {"engine_ran": None, "strategy": None, **self._info}
+        known: dict[str, Any] = {"engine_ran": None, "strategy": None, **self._info}
         for key, value in self._details().items():
             known.setdefault(key, value)
         version = getattr(self._driver, "version", None) or version_of(self.contender.version)

@@ -208,7 +208,7 @@ def run_case(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder:
         elif isinstance(error, api.CheckFailed):
             result.update(status="check", message=str(error), traceback=traceback.format_exc())
         else:
-            text = "".join(traceback.format_exception_only(error)).strip()
+            text = "".join(traceback.format_exception_only(type(error), error)).strip()
             result.update(status="error", message=text, traceback=traceback.format_exc())
         error.__traceback__ = None
         del error
@@ -267,7 +267,7 @@ def main(argv: list[str]) -> int:
     except BaseException as error:
         result.update(
             status="error",
-            message="".join(traceback.format_exception_only(error)).strip(),
+            message="".join(traceback.format_exception_only(type(error), error)).strip(),
             traceback=traceback.format_exc(),
         )
     try:

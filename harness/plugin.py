@@ -108,12 +108,16 @@ class Plugin:
 
     def pytest_collect_file(self, file_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
         if file_path.suffix == ".py" and self.of_file(file_path):
-            return CaseFile.from_parent(parent, path=file_path, plugin=self)
+            found: pytest.Collector = CaseFile.from_parent(parent, path=file_path, plugin=self)
+            return found
         return None
 
     def pytest_pycollect_makemodule(self, module_path: Path, parent: pytest.Collector) -> pytest.Collector | None:
         """A file of cases that is named on the command line is no module of tests beside."""
-        return Nothing.from_parent(parent, path=module_path) if module_path.resolve() in self.files else None
+        if module_path.resolve() not in self.files:
+            return None
+        nothing: pytest.Collector = Nothing.from_parent(parent, path=module_path)
+        return nothing
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtestloop(self, session: pytest.Session) -> Iterator[None]:

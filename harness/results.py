@@ -51,7 +51,7 @@ def schema(name: str = "conformance") -> dict[str, Any]:
 
 def validate(document: Any, name: str = "conformance") -> None:
     """Raises UsageError, naming the place, when a document does not fit its schema."""
-    import jsonschema
+    import jsonschema  # type: ignore[import]
 
     checker = jsonschema.Draft202012Validator(schema(name))
     error = next(iter(sorted(checker.iter_errors(document), key=lambda e: list(map(str, e.absolute_path)))), None)

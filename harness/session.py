@@ -388,17 +388,17 @@ class Session:
             needed = ".".join(map(str, case.min_python))
             return self.cell(name, id, "NOTRUN", f"needs CPython {needed}", detail={"by_design": True})
         if contender.kind == "guest":
-            reason = contenders.declared_unsupported(name, id)
-            if reason:
-                return self.cell(name, id, "UNSUPPORTED", f"declared: {reason}")
+            declared = contenders.declared_unsupported(name, id)
+            if declared:
+                return self.cell(name, id, "UNSUPPORTED", f"declared: {declared}")
         probe = self.probe(name)
         if probe["status"] != "ok":
             runnable = probe["status"] != "missing"
-            reason = probe.get("message", probe["status"])
+            reason = str(probe.get("message", probe["status"]))
             if runnable:
                 reason = f"the contender's probe ended with {probe['status']}: {reason}"
-            detail = {"stderr": probe.get("stderr", ""), "runnable": runnable}
-            return self.cell(name, id, "NOTRUN", reason, detail=detail)
+            about = {"stderr": probe.get("stderr", ""), "runnable": runnable}
+            return self.cell(name, id, "NOTRUN", reason, detail=about)
         info = probe.get("info", {})
         known = {k: info.get(k) for k in ("toolkit_version",)}
         lacking = sorted(case.needs - frozenset(probe["abilities"]))
@@ -415,7 +415,7 @@ class Session:
             noise_of = self.plain(case)
         teardown, why = verdicts.teardown_of(raw, noise_of)
         info = {**info, **raw.get("info", {})}
-        detail: dict[str, Any] = {k: v for k, v in (("measures", raw.get("measures")), ("unclean", why)) if v}
+        detail = {k: v for k, v in (("measures", raw.get("measures")), ("unclean", why)) if v}
         for key in ("engine_reason", "selector_class", "notifier", "counters"):
             if info.get(key):
                 detail[key] = info[key]

@@ -77,7 +77,10 @@ def known_differences(path: Path | None = None) -> list[Known]:
             raise UsageError(f"{path}: {row} needs exactly contender, test, kinds, reason, issue, since")
         if bad := set(row["kinds"]) - set(KINDS):
             raise UsageError(f"{path}: {bad} is none of {', '.join(KINDS)}")
-        found.append(Known(**{**row, "kinds": tuple(row["kinds"])}))
+        kinds = tuple(row["kinds"])
+        found.append(
+            Known(row["contender"], row["test"], kinds, row["reason"], row["issue"], row["since"])
+        )
     return found
 
 
@@ -287,9 +290,9 @@ def compare(
             flaky |= {id for id in ids if id not in still and id in second and id in second_plain}
     left: dict[str, list[str]] = {}
     explained: dict[str, str] = {}
-    for kind, ids in found.items():
+    for kind, differing in found.items():
         left[kind] = []
-        for id in sorted(ids - flaky):
+        for id in sorted(differing - flaky):
             for one in known:
                 if kind in one.kinds and fnmatch.fnmatchcase(name, one.contender) and fnmatch.fnmatchcase(id, one.test):
                     explained[id] = f"{one.reason} ({one.issue})"

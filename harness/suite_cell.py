@@ -69,8 +69,8 @@ class PlainCounter:
         for wrapper, function in ((counted_run_forever, run_forever), (counted_run_once, run_once)):
             wrapper.__name__, wrapper.__qualname__ = function.__name__, function.__qualname__
             wrapper.__doc__ = function.__doc__
-        base.run_forever = counted_run_forever  # type: ignore[method-assign]
-        base._run_once = counted_run_once  # type: ignore[attr-defined]
+        setattr(base, "run_forever", counted_run_forever)
+        setattr(base, "_run_once", counted_run_once)
         self._stock = self.stood_for(asyncio.SelectorEventLoop)
 
     @classmethod
@@ -78,8 +78,8 @@ class PlainCounter:
         """The functions that an iteration of ``fast`` stands for."""
         return {
             **{name: getattr(loop_type, name, None) for name in cls.STOOD_FOR},
-            "Handle._run": events.Handle._run,  # type: ignore[attr-defined]
-            "TimerHandle._run": events.TimerHandle._run,  # type: ignore[attr-defined]
+            "Handle._run": events.Handle._run,
+            "TimerHandle._run": events.TimerHandle._run,
             "select": selectors.EpollSelector.select,
             "monotonic": time.monotonic,
         }

@@ -160,7 +160,7 @@ class Noise(logging.Handler):
         logging.getLogger().addHandler(self)
         warnings.simplefilter("default", ResourceWarning)
         warnings.filterwarnings("always", category=ResourceWarning)
-        warnings.showwarning = self._warned  # type: ignore[assignment]
+        warnings.showwarning = self._warned
         sys.unraisablehook = self._unraised
 
     def _add(self, kind: str, text: str) -> None:

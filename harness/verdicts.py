@@ -112,14 +112,14 @@ def judge(raw: dict[str, Any], case: Any, contender: str, plain: dict[str, Any] 
     is its own oracle or the contender is plain."""
     status = raw["status"]
     if status == "timeout":
-        return "TIMEOUT", raw["message"]
+        return "TIMEOUT", str(raw["message"])
     if status == "crash":
-        return "CRASH", raw["message"]
+        return "CRASH", str(raw["message"])
     if status == "unsupported":
         declared = raw["message"].startswith("declared: ")
-        return "UNSUPPORTED", raw["message"] if declared else f"lacks {raw['message']}"
+        return "UNSUPPORTED", str(raw["message"]) if declared else f"lacks {raw['message']}"
     if status in ("missing", "notrun"):
-        return "NOTRUN", raw["message"]
+        return "NOTRUN", str(raw["message"])
     if plain is not None and plain["status"] != "ok":
         return "NOTRUN", f"no oracle: on plain asyncio the case itself ends with {complaint(plain)}"
     wrong = complaint(raw)
