@@ -30,6 +30,9 @@ class Sample:
 
     def _build(self) -> None:
         self.window = Gtk.Window(title="asyncio in GTK", default_width=460, resizable=False)
+        thick = Gtk.CssProvider()
+        thick.load_from_data(b"progress, trough { min-height: 14px; }")
+        Gtk.StyleContext.add_provider_for_screen(self.window.get_screen(), thick, Gtk.STYLE_PROVIDER_PRIORITY_APPLICATION)
         page = Gtk.Box(orientation=Gtk.Orientation.VERTICAL, spacing=8, border_width=18)
         self.window.add(page)
         title = Gtk.Label(xalign=0)

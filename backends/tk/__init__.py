@@ -16,7 +16,7 @@ from asyncio_guest._hosts import Host
 ENV_NOTIFIER = "ASYNCIO_GUEST_TK_NOTIFIER"
 """Set it to ``tcl`` to leave Tcl's own notifier in place: slower, but nothing process-wide changes."""
 
-_own = threading.local()
+_threads = threading.local()
 
 
 def use_notifier() -> str:
@@ -38,14 +38,29 @@ def use_notifier() -> str:
     return state
 
 
-def _interpreter() -> Any:
-    """This thread's Tcl interpreter without a window, for hosts given by name."""
-    app = getattr(_own, "app", None)
-    if app is None:
+class _Own:
+    """Holds a thread's interpreter until the thread ends."""
+
+    def __init__(self) -> None:
         import tkinter
 
-        app = _own.app = tkinter.Tcl().tk
-    return app
+        self.app = tkinter.Tcl().tk
+        self.ident = threading.get_ident()
+
+    def __del__(self) -> None:
+        # Tcl aborts when an interpreter is deleted on a thread that is not its own: the end of a daemon thread.
+        if self.ident != threading.get_ident():
+            from . import _tk
+
+            _tk.immortalize(self.app)
+
+
+def _interpreter() -> Any:
+    """This thread's Tcl interpreter without a window, for hosts given by name."""
+    own = getattr(_threads, "own", None)
+    if own is None:
+        own = _threads.own = _Own()
+    return own.app
 
 
 @dataclass(frozen=True)
@@ -82,13 +97,9 @@ class TkBackend:
         from . import _tk
 
         state = use_notifier()
-        if obj is None:
-            app = _interpreter()
-        elif self.accepts(obj):
-            app = getattr(obj, "tk", obj)
-        else:
+        if obj is not None and not self.accepts(obj):
             raise TypeError(f"not an object of tkinter: {obj!r}")
-        return Host(_tk.ops, app, {"notifier": state})
+        return Host(_tk.ops, getattr(obj, "tk", obj), {"notifier": state})
 
 
 BACKEND = TkBackend()

@@ -439,30 +439,46 @@ done:
     return err;
 }
 
+/* This thread's interpreter without a window. It is fetched here, and not by the caller, since a tkapp must lose its last
+ * reference on its own thread (Tcl aborts otherwise) and whoever opened the host may be anywhere by then. */
+static PyObject *
+own_interpreter(void)
+{
+    PyObject *module = PyImport_ImportModule("asyncio_guest.backends.tk");
+    PyObject *app = module != NULL ? PyObject_CallMethod(module, "_interpreter", NULL) : NULL;
+    Py_XDECREF(module);
+    return app;
+}
+
 static int
 tk_open(void **ret_host, const ag_open_args *args)
 {
     tk_host *h = NULL;
+    PyObject *app = NULL;
 
     if (ag_import() < 0) {
         return -1;
     }
-    if (args->toolkit == NULL && args->native == NULL) {
-        PyErr_SetString(PyExc_ValueError, "the backend tk needs a tkapp or a Tcl_Interp *");
-        return -1;
+    if (args->native == NULL) {
+        app = args->toolkit != NULL && args->toolkit != Py_None ? Py_NewRef(args->toolkit) : own_interpreter();
+        if (app == NULL) {
+            return -1;
+        }
     }
     h = PyMem_RawCalloc(1, sizeof *h);
     if (h == NULL) {
+        Py_XDECREF(app);
         PyErr_NoMemory();
         return -1;
     }
     h->guest = args->guest;
     h->interp = args->native;
     h->thread = Tcl_GetCurrentThread();
-    if (args->toolkit != NULL) {
-        if (find_interp(args->toolkit, &h->interp) < 0 || make_command(h, args->toolkit) < 0) {
+    if (app != NULL) {
+        if (find_interp(app, &h->interp) < 0 || make_command(h, app) < 0) {
             goto fail;
         }
+        Py_DECREF(app);             /* the command keeps it */
     } else {
         Tcl_CallWhenDeleted(h->interp, on_interp_gone, h);
     }
@@ -476,6 +492,7 @@ tk_open(void **ret_host, const ag_open_args *args)
     return 0;
 
 fail:
+    Py_DECREF(app);
     PyMem_RawFree(h);
     return -1;
 }
@@ -530,7 +547,20 @@ install_notifier(PyObject *module, PyObject *others)
     return Py_BuildValue("is", moved, state);
 }
 
+PyDoc_STRVAR(immortalize_doc,
+"immortalize(obj, /)\n--\n\n"
+"Never free obj.");
+
+static PyObject *
+immortalize(PyObject *module, PyObject *obj)
+{
+    (void)module;
+    Py_INCREF(obj);
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef module_methods[] = {
+    {"immortalize", immortalize, METH_O, immortalize_doc},
     {"install_notifier", install_notifier, METH_O, install_notifier_doc},
     {NULL, NULL, 0, NULL},
 };
