@@ -8,15 +8,44 @@
 /* --- the wakeup descriptor of signals ---
  *
  * A Ctrl-C must wake a host that blocks in C, so the loop's self-pipe is the process's signal
- * wakeup descriptor for the guest's life. Others take it away (removing the last signal handler sets it to -1,
- * PyGObject's MainLoop.run takes it), hence it is asserted again at the end of each turn and in prepare.
- * PySignal_SetWakeupFd only stores a number that only the main thread may store, which
- * is why prepare may call it without the GIL. */
+ * wakeup descriptor for the guest's life. Others take it away: removing the last signal handler sets it
+ * to -1, PyGObject's MainLoop.run takes it. CPython does not export PySignal_SetWakeupFd, and the Python
+ * function makes two system calls, so it is asserted again when something may have happened: at the end of a
+ * turn, but not twice within AG_WAKEUP_TURN_NS unless the loop's signal handlers have changed, and in prepare, which
+ * needs the GIL for it, after AG_WAKEUP_PREPARE_NS. */
+
+#define AG_WAKEUP_TURN_NS INT64_C(10000000)
+#define AG_WAKEUP_PREPARE_NS INT64_C(100000000)
+/* The host's main loop starts, and takes the descriptor, after the guest was attached. */
+#define AG_WAKEUP_FIRST_TURNS 4
+
+/* signal.set_wakeup_fd(fd, warn_on_full_buffer=False): a storm of signals is no news after the
+ * first. 0, or -1 with an exception. */
+static int
+set_wakeup_fd(ag_guest *g, int fd, int *ret_before)
+{
+    PyObject *args = Py_BuildValue("(i)", fd);
+    PyObject *kwargs = Py_BuildValue("{s:O}", "warn_on_full_buffer", Py_False);
+    PyObject *r = args != NULL && kwargs != NULL ? PyObject_Call(g->state->set_wakeup_fd, args, kwargs) : NULL;
+    long before;
+
+    Py_XDECREF(args);
+    Py_XDECREF(kwargs);
+    if (r == NULL) {
+        return -1;
+    }
+    before = PyLong_AsLong(r);
+    Py_DECREF(r);
+    if (ret_before != NULL) {
+        *ret_before = (int)before;
+    }
+    return 0;
+}
 
 int
 ag_wakeup_fd_take(ag_guest *g)
 {
-    PyObject *csock, *fd, *kwargs, *args, *r;
+    PyObject *csock, *fd;
     long number;
 
     g->wakeup_fd = -1;
@@ -36,50 +65,74 @@ ag_wakeup_fd_take(ag_guest *g)
         return -1;
     }
     number = PyLong_Check(fd) ? PyLong_AsLong(fd) : -1;
+    Py_DECREF(fd);
     if (number < 0) {
-        Py_DECREF(fd);
         PyErr_Clear();
         return 0;
     }
-    /* By the Python function once, since it alone can switch off the warning about a full
-     * pipe: a storm of signals is no news after the first. */
-    args = PyTuple_Pack(1, fd);
-    kwargs = Py_BuildValue("{s:O}", "warn_on_full_buffer", Py_False);
-    r = args != NULL && kwargs != NULL ? PyObject_Call(g->state->set_wakeup_fd, args, kwargs) : NULL;
-    Py_XDECREF(args);
-    Py_XDECREF(kwargs);
-    Py_DECREF(fd);
-    if (r == NULL) {
+    if (set_wakeup_fd(g, (int)number, &g->wakeup_fd_before) < 0) {
         return -1;
     }
-    g->wakeup_fd_before = (int)PyLong_AsLong(r);
-    Py_DECREF(r);
     g->wakeup_fd = (int)number;
+    g->wakeup_asserted = ag_clock();
     return 0;
 }
 
-void
-ag_wakeup_fd_assert(ag_guest *g)
+/* GIL held, on the guest's thread; own_wakeup_fd says that it is the main thread. */
+static void
+assert_wakeup_fd(ag_guest *g, int64_t now)
 {
-    if (g->wakeup_fd >= 0) {
-        (void)PySignal_SetWakeupFd(g->wakeup_fd);
+    int before;
+
+    g->wakeup_asserted = now;
+    if (set_wakeup_fd(g, g->wakeup_fd, &before) < 0) {
+        /* The self-pipe is closed: the program has closed its loop's insides. */
+        PyErr_Clear();
+        g->wakeup_fd = -1;
     }
+}
+
+/* At the end of a turn. */
+static void
+assert_wakeup_fd_turn(ag_guest *g)
+{
+    int64_t now;
+    Py_ssize_t handlers;
+
+    if (g->wakeup_fd < 0) {
+        return;
+    }
+    handlers = g->signal_handlers != NULL ? PyDict_GET_SIZE(g->signal_handlers) : 0;
+    now = ag_clock();
+    if (now - g->wakeup_asserted < AG_WAKEUP_TURN_NS && handlers == g->signal_handlers_seen
+        && g->counters.turns > AG_WAKEUP_FIRST_TURNS) {
+        return;
+    }
+    g->signal_handlers_seen = handlers;
+    assert_wakeup_fd(g, now);
 }
 
 void
 ag_wakeup_fd_release(ag_guest *g)
 {
-    int now;
+    int ours = g->wakeup_fd, now;
 
-    if (g->wakeup_fd < 0) {
+    if (ours < 0) {
         return;
     }
-    now = PySignal_SetWakeupFd(g->wakeup_fd_before);
-    if (now != g->wakeup_fd && now != g->wakeup_fd_before) {
-        /* Somebody has taken it since, and keeps it. */
-        (void)PySignal_SetWakeupFd(now);
-    }
     g->wakeup_fd = -1;
+    if (set_wakeup_fd(g, g->wakeup_fd_before, &now) < 0) {
+        /* Whoever had it before has closed it since. */
+        PyErr_Clear();
+        if (set_wakeup_fd(g, -1, &now) < 0) {
+            PyErr_WriteUnraisable(g->state->set_wakeup_fd);
+            return;
+        }
+    }
+    if (now != ours && set_wakeup_fd(g, now, NULL) < 0) {
+        /* Somebody had taken it and would have kept it, but has closed it. */
+        PyErr_Clear();
+    }
 }
 
 /* --- the waiter's side of a post --- */
@@ -422,7 +475,7 @@ turn_locked(ag_guest *g)
         if (g->selector_class != AG_SELECTOR_ALWAYS_DUE && result == AG_IDLE) {
             ag_waitset_arm(&g->ws, deadline);
         }
-        ag_wakeup_fd_assert(g);
+        assert_wakeup_fd_turn(g);
     }
     took = ag_clock() - start;
     if (took > g->counters.longest_turn_ns) {
@@ -869,7 +922,19 @@ ag_prepare_impl(ag_guest *g, int64_t *ret_deadline)
 
     if (g->phase == AG_STATE_ATTACHED && !g->turning && !g->again_pending && !g->forked
         && !ag_interpreter_gone()) {
-        ag_wakeup_fd_assert(g);
+        if (g->wakeup_fd >= 0) {
+            int64_t now = ag_clock();
+
+            if (now - g->wakeup_asserted > AG_WAKEUP_PREPARE_NS) {
+                bool taken = ag_gil_take(g);
+                PyObject *type, *value, *tb;
+
+                PyErr_Fetch(&type, &value, &tb);
+                assert_wakeup_fd(g, now);
+                PyErr_Restore(type, value, tb);
+                ag_gil_release(taken);
+            }
+        }
         due = ag_loop_due(g, &deadline);
         if (!due && g->selector_class != AG_SELECTOR_ALWAYS_DUE) {
             /* A host callback has set an earlier timer: the descriptor keeps the exact time. */

@@ -39,6 +39,7 @@
     X(_run_once)            \
     X(_scheduled)           \
     X(_selector)            \
+    X(_signal_handlers)     \
     X(_stopping)            \
     X(_timer_cancelled_count) \
     X(_when)                \
@@ -163,6 +164,9 @@ struct ag_guest {
     bool own_wakeup_fd;
     int wakeup_fd;              /* -1: not set */
     int wakeup_fd_before;
+    int64_t wakeup_asserted;    /* when, ns */
+    PyObject *signal_handlers;  /* the loop's dict, or NULL */
+    Py_ssize_t signal_handlers_seen;
 
     PyObject *on_stop, *on_done, *on_host_died;
     PyObject *weakrefs;
@@ -218,7 +222,6 @@ int ag_guest_call(ag_guest *g, PyObject *fn);
 void ag_guest_detach(ag_guest *g);
 void ag_guest_forked(ag_guest *g);
 void ag_guest_unlink(ag_guest *g);  /* from the list of live guests */
-void ag_wakeup_fd_assert(ag_guest *g);
 void ag_wakeup_fd_release(ag_guest *g);
 int ag_wakeup_fd_take(ag_guest *g);
 

@@ -253,6 +253,13 @@ ag_loop_look(ag_guest *g)
             Py_CLEAR(g->fd_to_key);
         }
     }
+    Py_CLEAR(g->signal_handlers);
+    if (lookup(g->loop, g->state->s__signal_handlers, &g->signal_handlers) < 0) {
+        return -1;
+    }
+    if (g->signal_handlers != NULL && !PyDict_CheckExact(g->signal_handlers)) {
+        Py_CLEAR(g->signal_handlers);
+    }
     return ag_loop_refetch(g);
 }
 
@@ -458,6 +465,7 @@ ag_loop_forget(ag_guest *g)
 {
     drop_mirror(g);
     Py_CLEAR(g->selector);
+    Py_CLEAR(g->signal_handlers);
     Py_CLEAR(g->ready);
     Py_CLEAR(g->scheduled);
     Py_CLEAR(g->fd_to_key);

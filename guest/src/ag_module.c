@@ -81,7 +81,7 @@ guest_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     static char *kwlist[] = {"loop", "on_stop", "on_done", "on_host_died", "ops", "toolkit", "native", "strategy",
                              "engine", "budget_ns", "max_iterations", "own_wakeup_fd", "engine_required", NULL};
-    PyObject *loop, *on_stop, *on_done, *on_host_died = Py_None, *ops = Py_None, *toolkit = Py_None;
+    PyObject *loop, *on_stop = NULL, *on_done = NULL, *on_host_died = Py_None, *ops = Py_None, *toolkit = Py_None;
     PyObject *native = Py_None, *module;
     const char *strategy = NULL, *engine = NULL;
     long long budget_ns = AG_DEFAULT_BUDGET_NS;
@@ -89,9 +89,13 @@ guest_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     int own_wakeup_fd = 1, engine_required = 1, err;
     ag_guest *g;
 
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O$OOOOOOzzLnpp:Guest", kwlist, &loop, &on_stop, &on_done,
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "O|$OOOOOOzzLnpp:Guest", kwlist, &loop, &on_stop, &on_done,
                                      &on_host_died, &ops, &toolkit, &native, &strategy, &engine, &budget_ns,
                                      &max_iterations, &own_wakeup_fd, &engine_required)) {
+        return NULL;
+    }
+    if (on_stop == NULL || on_done == NULL) {
+        PyErr_SetString(PyExc_TypeError, "Guest() needs on_stop and on_done");
         return NULL;
     }
     module = PyType_GetModule(type);
@@ -200,6 +204,7 @@ guest_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(g->loop);
     Py_VISIT(g->loop_dict);
     Py_VISIT(g->selector);
+    Py_VISIT(g->signal_handlers);
     Py_VISIT(g->mirror);
     Py_VISIT(g->ready);
     Py_VISIT(g->scheduled);
@@ -225,6 +230,7 @@ guest_clear(PyObject *self)
     Py_CLEAR(g->loop);
     Py_CLEAR(g->loop_dict);
     Py_CLEAR(g->selector);
+    Py_CLEAR(g->signal_handlers);
     Py_CLEAR(g->mirror);
     Py_CLEAR(g->ready);
     Py_CLEAR(g->scheduled);
