@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 import socket
+import traceback
 from typing import Any, cast
 
 from ..api import CaseContext, case
@@ -459,7 +460,7 @@ def what_the_handler_is_told(t: CaseContext) -> None:
         t.log("keys", sorted(context))
         t.log("handle", context["handle"] is handle)
         t.log("message", "_fail" in context["message"])
-        t.log("traceback ends in", context["exception"].__traceback__.tb_next is not None)
+        t.log("traceback ends in", traceback.extract_tb(context["exception"].__traceback__)[-1].name)
         if debug:
             t.log("scheduled by", [frame.name for frame in context["source_traceback"]][-1])
 

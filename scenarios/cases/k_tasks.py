@@ -655,7 +655,8 @@ def cancellation_at_teardown(t: CaseContext) -> None:
 
     t.log("result", t.run(main))
     t.log("ends", [outcome(task) for task in tasks])
-    t.log("heard", [[context["message"], str(context["exception"])] for context in heard])
+    # Who shut down (asyncio.run, a guest) is the rest of the message.
+    t.log("heard", [[context["message"].partition(" during ")[0], str(context["exception"])] for context in heard])
 
 
 @case(

@@ -546,7 +546,7 @@ async def cwd_and_env(t: CaseContext) -> None:
 )
 async def pass_fds(t: CaseContext) -> None:
     r, w = os.pipe()
-    process = await _sh(f"echo through >&{w}", pass_fds=(w,))
+    process = await _sh(f"echo through > /proc/self/fd/{w}", pass_fds=(w,))
     t.log("exit", await process.wait())
     t.log("read", os.read(r, 100).decode())
     program = "import os\nprint(*(fd for fd in range(3, 256) if os.path.exists(f'/proc/self/fd/{fd}')))"
