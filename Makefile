@@ -59,7 +59,10 @@ bench: setup ## speed and latency against plain asyncio: results/latest/bench.js
 	else echo "NOTRUN: needs libbenchmark-dev and g++"; fi
 	@echo "== calls of the package (pytest-benchmark)"
 	@if $(RUN) -c "import pytest_benchmark" 2>/dev/null; then \
-	    $(RUN) -m pytest -q guest/bench --benchmark-json=results/latest/bench_calls.json --benchmark-columns=median,iqr,rounds; \
+	    $(RUN) -m pytest -q guest/bench --benchmark-json=results/latest/bench_calls.json \
+	        --benchmark-columns=median,iqr,rounds >results/latest/bench_calls.txt 2>&1 \
+	    && tr '\r' '\n' <results/latest/bench_calls.txt | sed -n '/^Name/,/^---/p;/^test_/p' | sort -u \
+	    || { cat results/latest/bench_calls.txt; exit 1; }; \
 	else echo "NOTRUN: needs python3-pytest-benchmark"; fi
 	@echo "== guests against plain asyncio"
 	@$(RUN) -m harness bench $(ARGS)

@@ -146,15 +146,11 @@ async def flood(stop: Callable[[], bool], window: Window) -> None:
     window.on_close()
 
 
-async def idle(over: Callable[[Callable[[], None]], object], window: Window) -> None:
-    """Nothing at all, until `over` calls what it is given."""
+async def idle(over: Callable[[Callable[[], object]], object], window: Window) -> None:
+    """Nothing at all, until what `over` is given is called, on any thread."""
     loop = asyncio.get_running_loop()
     done = asyncio.Event()
-
-    def end() -> None:
-        loop.call_soon(done.set)
-
-    over(end)
+    over(lambda: loop.call_soon_threadsafe(done.set))
     await done.wait()
 
 

@@ -8,7 +8,6 @@ does it wrong is not timed.
 from __future__ import annotations
 
 import argparse
-import datetime
 import fnmatch
 import itertools
 import json
@@ -23,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import contenders, tree, xvfb
+from .. import contenders, results, tree, xvfb
 from ..contenders import Contender
 from ..session import SIGNAL_STACKS, Session, kill_group, tail, wait_process
 from ..tree import UsageError
@@ -171,6 +170,8 @@ class Bench:
             raise Failed(f"no end within {2 * seconds + START_S:.0f} s\n{noise}")
         if result["status"] == "none" or process.returncode:
             raise Failed(f"the process ended with status {process.returncode}\n{noise}")
+        if result["status"] in ("missing", "unsupported"):
+            raise Failed(("UNSUPPORTED: " if result["status"] == "unsupported" else "") + str(result["message"]))
         if result["status"] != "ok":
             raise Failed(f"{result.get('message', '')}" + ("\n" + noise if noise else ""))
         return result
@@ -251,7 +252,8 @@ class Bench:
         commands, kept = [], []
         for name in names:
             contender = contenders.parse(name)
-            if name != "plain" and any((name, run) in self.failed for run in self.chosen):
+            reasons = [self.failed[name, run] for run in self.chosen if (name, run) in self.failed]
+            if any(not reason.startswith("UNSUPPORTED") for reason in reasons):
                 continue
             body = "import asyncio; asyncio.run(asyncio.sleep(0))"
             if contender.kind == "guest":
@@ -354,36 +356,12 @@ class Bench:
 
 def meta(bench: Bench) -> dict[str, Any]:
     """What the figures belong to."""
-    def git(*command: str) -> str | None:
-        try:
-            return subprocess.run(["git", *command], cwd=tree.root(), capture_output=True, text=True, check=True).stdout
-        except (OSError, subprocess.CalledProcessError):
-            return None
-
-    cpu = None
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), None)
-    except OSError:
-        pass
-    commit, status = git("rev-parse", "HEAD"), git("status", "--porcelain")
-    return {
-        "commit": commit.strip() if commit else None,
-        "dirty": bool(status and status.strip()) if status is not None else None,
-        "date": datetime.datetime.fromtimestamp(bench.begun, datetime.timezone.utc).isoformat(timespec="seconds"),
-        "seconds": round(time.time() - bench.begun, 1),
-        "machine": {
-            "cpu": cpu,
-            "cores": os.cpu_count(),
-            "kernel": platform.release(),
-            "python": platform.python_version(),
-            "load_at_end": round(os.getloadavg()[0], 2),
-        },
-        "seed": bench.args.seed,
-        "blocks": bench.args.blocks,
-        "time_factor": bench.args.time,
-        "interrupted": bench.interrupted,
-    }
+    about = results.meta(
+        seed=bench.args.seed, interrupted=bench.interrupted, seconds=time.time() - bench.begun, tier="bench"
+    )
+    kept = {key: about[key] for key in ("commit", "dirty", "date", "seconds", "machine", "seed", "interrupted")}
+    kept["machine"]["load_at_end"] = round(os.getloadavg()[0], 2)
+    return {**kept, "blocks": bench.args.blocks, "time_factor": bench.args.time}
 
 
 def waits_library() -> Path | None:
@@ -395,14 +373,6 @@ def waits_library() -> Path | None:
     return found if found.exists() else None
 
 
-def write(path: Path, document: dict[str, Any]) -> None:
-    """Write the results file in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(document, indent=1) + "\n")
-    part.rename(path)
-
-
 def main(args: argparse.Namespace) -> int:
     """Measure, write the results file, print the table; the exit code of ``harness bench``."""
     if args.blocks < 1 or args.time <= 0:
@@ -412,7 +382,7 @@ def main(args: argparse.Namespace) -> int:
         bench.run()
         document = bench.document()
         path = args.json or tree.root() / "results" / "latest" / "bench.json"
-        write(path, document)
+        results.write(path, document, "bench")
         table.show(document)
         print(f"results: {path}")
     finally:

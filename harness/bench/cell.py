@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import platform
 import resource
+import select
 import subprocess
 import sys
 import threading
@@ -30,6 +32,8 @@ class Meter:
 
     def __init__(self) -> None:
         self.delta: dict[str, float] = {}
+        self.guest: Any = None
+        """The guest that is counted; None: the one of the calling thread, if any."""
         self._begin: dict[str, float] = {}
         library = ctypes.CDLL(None)
         self._waits: Any = getattr(library, "ag_waits_blocking", None)
@@ -45,8 +49,7 @@ class Meter:
         }
         if self._waits is not None:
             now["host_waits"] = self._waits()
-        core = sys.modules.get("asyncio_guest._core")
-        guest = core.current_guest() if core is not None else None
+        guest = self.guest or current_guest()
         if guest is not None:
             now.update({k: v for k, v in guest.counters().items() if isinstance(v, int)})
         return now
@@ -57,6 +60,12 @@ class Meter:
     def close(self) -> None:
         end = self.read()
         self.delta = {key: end[key] - self._begin.get(key, 0) for key in end}
+
+
+def current_guest() -> Any:
+    """The core's guest of this thread, or None."""
+    core = sys.modules.get("asyncio_guest._core")
+    return core.current_guest() if core is not None else None
 
 
 class Ticks:
@@ -98,6 +107,8 @@ def run_host(adapter: adapters.Adapter, spec: dict[str, Any], bare: bool, window
     """The host's own timer and frames, bare or while asyncio floods."""
     workloads = tree.scenarios("workloads")
     driver = adapter.driver
+    if "timer" not in adapter.abilities():
+        raise tree.scenarios("api").Unsupported("timer")
     frames = "paint" in adapter.abilities()
     if bare:
         seen = host_side(adapter, spec["seconds"], frames, driver.quit)
@@ -112,27 +123,52 @@ def run_host(adapter: adapters.Adapter, spec: dict[str, Any], bare: bool, window
     result["raw"] = {"lateness_ms": seen()["lateness_ms"]}
 
 
-def run_idle(adapter: adapters.Adapter, spec: dict[str, Any], bare: bool, window: Any, result: dict[str, Any]) -> None:
-    """Process switches of an idle window, bare or with a guest that has nothing to do."""
+def run_idle(adapter: adapters.Adapter, spec: dict[str, Any], bare: bool, window: Any, meter: Meter) -> None:
+    """Process switches of an idle window, bare or with a guest that has nothing to do.
+
+    The host's own timer opens and closes the window; for a host without timers a thread that sleeps does.
+    """
     workloads = tree.scenarios("workloads")
     driver = adapter.driver
+    timers = "timer" in adapter.abilities()
 
-    def arrange(end: Callable[[], None]) -> None:
+    def arrange(end: Callable[[], object]) -> None:
+        meter.guest = current_guest()
+
         def close() -> None:
             window.on_close()
             end()
 
         def begin() -> None:
             window.on_open()
-            driver.host_timer(int(spec["seconds"] * 1000), close)
+            if timers:
+                driver.host_timer(int(spec["seconds"] * 1000), close)
 
-        driver.host_timer(SETTLE_MS, begin)
+        def clock() -> None:
+            time.sleep(SETTLE_MS / 1000)
+            begin()
+            time.sleep(spec["seconds"])
+            close()
 
-    if bare:
+        if timers:
+            driver.host_timer(SETTLE_MS, begin)
+        else:
+            threading.Thread(target=clock).start()
+
+    if not bare:
+        adapter.run(workloads.idle, arrange, window)
+    elif timers:
         arrange(driver.quit)
         driver.run()
     else:
-        adapter.run(workloads.idle, arrange, window)
+        # What a thread costs that blocks in poll(2) for nothing.
+        read, write = os.pipe()
+        arrange(lambda: os.write(write, b"."))
+        waiting = select.poll()
+        waiting.register(read, select.POLLIN)
+        waiting.poll()
+        os.close(read)
+        os.close(write)
 
 
 def run_ping(adapter: adapters.Adapter, spec: dict[str, Any], window: Any, result: dict[str, Any]) -> None:
@@ -171,12 +207,14 @@ def run_ping(adapter: adapters.Adapter, spec: dict[str, Any], window: Any, resul
     result["uncorrected"] = {f"ping500.{name}": stats.percentile(answers["sent"], q) for name, q in PERCENTILES}
 
 
+INFO = ("engine_ran", "engine_reason", "strategy", "selector_class", "notifier", "toolkit_version")
 PERCENTILES = (("p50", 0.5), ("p99", 0.99))
 
 
 def measure(adapter: adapters.Adapter, spec: dict[str, Any], result: dict[str, Any]) -> None:
     """Do the run that `spec` names."""
     workloads = tree.scenarios("workloads")
+    tree.scenarios("api")  # drivers raise its Unsupported
     meter = Meter()
     window = workloads.Window(spec["seconds"], on_open=meter.open, on_close=meter.close)
     name, bare = spec["run"], spec["bare"]
@@ -185,7 +223,7 @@ def measure(adapter: adapters.Adapter, spec: dict[str, Any], result: dict[str, A
     if name == "host":
         run_host(adapter, spec, bare, window, result)
     elif name == "idle":
-        run_idle(adapter, spec, bare, window, result)
+        run_idle(adapter, spec, bare, window, meter)
         result["values"] = {"idle_switches": meter.delta["switches"]}
     elif name == "ping500":
         run_ping(adapter, spec, window, result)
@@ -195,7 +233,8 @@ def measure(adapter: adapters.Adapter, spec: dict[str, Any], result: dict[str, A
         result["values"] = {name: window.operations / window.elapsed}
     result["operations"], result["elapsed"] = window.operations, window.elapsed
     result["counters"] = meter.delta
-    result["info"] = adapter.info()
+    info = adapter.info()
+    result["info"] = {key: info[key] for key in INFO if isinstance(info.get(key), str)}
     adapter.close()
 
 

@@ -26,9 +26,11 @@ class Progress:
         if self._live:
             sys.stderr.write(f"\r\x1b[K{text[: self._console.width - 1]}")
             sys.stderr.flush()
-        elif text.split()[:2] != self._last.split()[:2] and not text.startswith("checking"):
-            if text.startswith("block") is False or text.split()[1] != (self._last.split() + ["", ""])[1]:
-                print(text, file=sys.stderr, flush=True)
+        else:
+            head = " ".join(text.split()[: 2 if text.startswith("block") else 1])
+            if head != self._last:
+                print(head if text.startswith(("block", "checking")) else text, file=sys.stderr, flush=True)
+            text = head
         self._last = text
 
     def end(self) -> None:
@@ -49,8 +51,9 @@ def number(value: float) -> str:
 
 def show(document: dict[str, Any]) -> None:
     """Print the figures, metric by metric."""
-    console = Console()
-    wide = Console(width=max(console.width, 100)) if not console.is_terminal else console
+    wide = Console()
+    if not wide.is_terminal:
+        wide = Console(width=160)
     view = Table(box=None, pad_edge=False, header_style="bold")
     for name, justify in (
         ("metric", "left"), ("contender", "left"), ("median", "right"), ("unit", "left"), ("ratio", "right"),
@@ -72,7 +75,8 @@ def show(document: dict[str, Any]) -> None:
         verdict = {True: "[green]met[/]", False: "[red]missed[/]", None: ""}[bar.get("met")]
         note = verdict or (found or {}).get("verdict", "")
         if cell.get("reason"):
-            note = "[yellow]NOTRUN: " + cell["reason"].splitlines()[0][:60].replace("[", "\\[") + "[/]"
+            reason = cell["reason"].splitlines()[0][:60].replace("[", "\\[")
+            note = f"[dim]{reason}[/]" if reason.startswith("UNSUPPORTED") else f"[yellow]NOTRUN: {reason}[/]"
         view.add_row(
             cell["metric"] if cell["metric"] != last else "",
             cell["contender"],
