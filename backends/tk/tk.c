@@ -209,6 +209,7 @@ check(ClientData data, int flags)
     }
 }
 
+static void on_idle(ClientData data);
 static void on_again(ClientData data);
 
 static void
@@ -217,17 +218,26 @@ again_cancel(tk_host *h)
     if (h->again) {
         h->again = 0;
         Tcl_DeleteTimerHandler(h->overdue);
+        Tcl_CancelIdleCall(on_idle, h);
         Tcl_CancelIdleCall(on_again, h);
     }
 }
 
-/* Both the idle call and the timer; whichever comes first cancels the other. An idle call alone starves
+/* The second idle call and the timer; whichever comes first cancels the other. An idle call alone starves
  * under a flood of timers, a timer alone comes late on an idle host. */
 static void
 on_again(ClientData data)
 {
     again_cancel(data);
     enter(data, dispatch, data);
+}
+
+/* The first idle call: Tk's redraws were asked for later than this, so let them pass; and with them what has become
+ * due during the last turn. */
+static void
+on_idle(ClientData data)
+{
+    Tcl_DoWhenIdle(on_again, data);
 }
 
 static void
@@ -263,7 +273,7 @@ tk_again(void *host)
 {
     tk_host *h = host;
     h->again = 1;
-    Tcl_DoWhenIdle(on_again, h);
+    Tcl_DoWhenIdle(on_idle, h);
     h->overdue = Tcl_CreateTimerHandler(OVERDUE_MS, on_again, h);
     return 0;
 }
