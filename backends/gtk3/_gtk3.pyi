@@ -1,5 +1,6 @@
-from typing_extensions import CapsuleType
+from typing import Any
 
-ops: CapsuleType
+ops: Any
+"""The capsule of the backend's ag_host_ops."""
 
 def owns_context() -> bool: ...

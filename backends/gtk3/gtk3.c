@@ -10,12 +10,12 @@
  * under a flood of timers. So both sources wait for it, and the first cancels the other.
  *
  * The sources keep their state in plain words that `prepare` and `check` read: g_source_set_ready_time(),
- * g_source_modify_unix_fd() and the like write to the context's eventfd each time, even on its own thread, and a turn would
- * cost four system calls more. For the same reason the descriptor is a GPollFD of ours: GLib reads its
+ * g_source_modify_unix_fd() and the like write to the context's eventfd each time, even on its own thread, and a
+ * turn would cost four system calls more. For the same reason the descriptor is a GPollFD of ours: GLib reads its
  * `events` before each poll, so watching or not is one store.
  *
- * GLib knows nothing of Python: callbacks come without the GIL, and the core takes it. Only GLib is linked, so the same file
- * serves GTK 3, GTK 4 and programs without a window.
+ * GLib knows nothing of Python: callbacks come without the GIL, and the core takes it. Only GLib is linked, so
+ * the same file serves GTK 3, GTK 4 and programs without a window.
  */
 #include "asyncio_guest.h"
 

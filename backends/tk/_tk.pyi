@@ -1,8 +1,9 @@
 from collections.abc import Sequence
 
-from typing_extensions import CapsuleType
+from typing import Any
 
-ops: CapsuleType
+ops: Any
+"""The capsule of the backend's ag_host_ops."""
 
 def install_notifier(others: Sequence[int], /) -> tuple[int, str]: ...
 def immortalize(obj: object, /) -> None: ...

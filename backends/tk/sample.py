@@ -47,7 +47,9 @@ class Sample:
         # A coroutine started from a button.
         self.download = ttk.Button(page, text="Download", command=lambda: self.guest.start_soon(self.downloading))
         self.download.grid(row=2, column=1, padx=6)
-        self.cancel = ttk.Button(page, text="Cancel", state="disabled", command=lambda: self.task and self.task.cancel())
+        self.cancel = ttk.Button(
+            page, text="Cancel", state="disabled", command=lambda: self.task and self.task.cancel()
+        )
         self.cancel.grid(row=2, column=2)
         ttk.Label(page, text="Type here meanwhile:").grid(row=3, column=0, sticky="w", pady=(14, 2))
         self.entry = ttk.Entry(page)

@@ -56,8 +56,8 @@ static int notifier_is_ours;
 
 /* ------------------------------------------------------------------------------------------ into Python and back */
 
-/* Free what is left of a closed host: in a callback (no GIL, tkinter's thread state in place) by Tcl's call, in Python by
- * tkinter's. Either drops the references that the command holds. */
+/* Free what is left of a closed host: in a callback (no GIL, tkinter's thread state in place) by Tcl's call, in
+ * Python by tkinter's. Either drops the references that the command holds. */
 static void
 host_free(tk_host *h, int in_python)
 {
@@ -370,7 +370,8 @@ tk_close(void *host)
     }
 }
 
-/* The interpreter of a tkapp, on the right thread, in the Tcl that this file is linked to: 0, or -1 with an exception. */
+/* The interpreter of a tkapp, on the right thread, in the Tcl that this file is linked to: 0, or -1 with an
+ * exception. */
 static int
 find_interp(PyObject *app, Tcl_Interp **ret_interp)
 {
@@ -390,7 +391,7 @@ find_interp(PyObject *app, Tcl_Interp **ret_interp)
     }
     file = PyObject_GetAttrString(mod, "__file__");
     if (file == NULL) {
-        PyErr_Clear();              /* built into the interpreter: its Tcl is then found by its global name or not at all */
+        PyErr_Clear();              /* built into the interpreter: its Tcl has a global name then, or none */
     }
     void *lib = dlopen(file != NULL ? PyUnicode_AsUTF8(file) : NULL, RTLD_LAZY | RTLD_NOLOAD);
     Tcl_Interp *(*theirs)(void) = NULL;
@@ -449,8 +450,8 @@ done:
     return err;
 }
 
-/* This thread's interpreter without a window. It is fetched here, and not by the caller, since a tkapp must lose its last
- * reference on its own thread (Tcl aborts otherwise) and whoever opened the host may be anywhere by then. */
+/* This thread's interpreter without a window. It is fetched here, and not by the caller, since a tkapp must lose its
+ * last reference on its own thread (Tcl aborts otherwise) and whoever opened the host may be anywhere by then. */
 static PyObject *
 own_interpreter(void)
 {

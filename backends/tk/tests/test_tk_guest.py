@@ -238,7 +238,8 @@ def test_nothing_stays_behind(program: Any) -> None:
         async def main():
             await asyncio.sleep(0)
         def left():
-            return len(os.listdir("/proc/self/fd")), threading.active_count(), app.tk.call("info", "commands", "asyncio_guest*")
+            commands = app.tk.call("info", "commands", "asyncio_guest*")
+            return len(os.listdir("/proc/self/fd")), threading.active_count(), commands
         run(main(), app)
         app.after(1, app.quit)
         app.mainloop(-1)                    # Tcl's own notifier opens a pipe at its first sleep

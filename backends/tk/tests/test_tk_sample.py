@@ -92,7 +92,8 @@ PROGRAM = """
         connection = display.Display()
         window = connection.create_resource_object("window", root.winfo_id()).query_tree().parent
         data = (32, [connection.intern_atom("WM_DELETE_WINDOW"), X.CurrentTime, 0, 0, 0])
-        event = protocol.event.ClientMessage(window=window, client_type=connection.intern_atom("WM_PROTOCOLS"), data=data)
+        atom = connection.intern_atom("WM_PROTOCOLS")
+        event = protocol.event.ClientMessage(window=window, client_type=atom, data=data)
         window.send_event(event)
         connection.sync()
         connection.close()
