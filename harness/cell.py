@@ -180,7 +180,7 @@ def run_case(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder:
     """Run the case, then look at what it left behind."""
     api = tree.scenarios("api")
     contender = Contender.from_json(spec["contender"])
-    noise = teardown.Noise()
+    noise = teardown.Noise(frozenset({case.func.__code__.co_filename}))
     noise.install()
     adapter.open(case.needs)
     for name, reason in adapter.declares.items():

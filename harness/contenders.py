@@ -82,7 +82,9 @@ def hosts() -> tuple[str, ...]:
             found |= {
                 p.name if p.name in table() else p.name.replace("_", "-")
                 for p in folder.iterdir()
-                if p.is_dir() and not p.name.startswith(("_", ".")) and ((p / "__init__.py").is_file() or (p / "meson.build").is_file())
+                if p.is_dir()
+                and not p.name.startswith(("_", "."))
+                and any((p / name).is_file() for name in ("__init__.py", "meson.build"))
             }
     found |= {entry.name for entry in importlib.metadata.entry_points(group="asyncio_guest.backends")}
     return tuple(sorted(found, key=lambda name: (name != "poll", name)))

@@ -241,7 +241,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{marker}: group or tier of conformance cases")
     front = config.pluginmanager.get_plugin("harness-front")
     try:
-        plugin = Plugin(config) if front is None else front.plugin(config)  # type: ignore[attr-defined]
+        plugin = Plugin(config) if front is None else front.plugin(config)
     except tree.UsageError as error:
         raise pytest.UsageError(str(error)) from error
     config.pluginmanager.register(plugin, "harness-cells")

@@ -58,7 +58,10 @@ def summary(cells: Sequence[Cell]) -> tuple[str, str]:
     return " ".join(parts), style
 
 
-LEGEND = "number = PASS and clean, ! unexpected, x expected exception, s stale expectation, w WEAK, i INFO, u UNSUPPORTED, n NOTRUN"
+LEGEND = (
+    "number = PASS and clean, ! unexpected, x expected exception, s stale expectation, "
+    "w WEAK, i INFO, u UNSUPPORTED, n NOTRUN"
+)
 
 
 def rows(cells: Sequence[Cell]) -> tuple[list[str], list[list[tuple[str, str]]]]:
@@ -180,7 +183,8 @@ def show(cells: Sequence[Cell], out: Any, *, seconds: float | None = None) -> No
         style = STYLES[cell.behaviour] if cell.behaviour != "PASS" else "bold red"
         if cell.expected is not None and not cell.expected["stale"]:
             style = "yellow"
-        out.print(f"[{style}]{verdict(cell)}[/] {escape(cell.contender)} {cell.case}: {escape(cell.reason + note(cell))}")
+        said = escape(cell.reason + note(cell))
+        out.print(f"[{style}]{verdict(cell)}[/] {escape(cell.contender)} {cell.case}: {said}")
         out.print(f"    again: {escape(cell.rerun)}")
     for line in gaps(cells):
         out.print(f"[bright_black]{escape(line)}[/]")

@@ -23,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from . import calibration, contenders, tree, verdicts, xvfb
-from .cell import SIGNAL_STACKS, SIGNAL_TASKS
+from .cell import SIGNAL_STACKS as SIGNAL_STACKS
+from .cell import SIGNAL_TASKS as SIGNAL_TASKS
 from .contenders import Contender
 from .verdicts import Cell
 

@@ -86,8 +86,8 @@ class PlainCounter:
 
     def selector_class(self, loop: Any) -> str:
         """As the core classifies: a known selector, iterated by asyncio's own ``_run_once``, or anything else."""
-        own = vars(loop).get("_run_once") is not None
-        if own or getattr(type(loop), "_run_once", None) is not base_events.BaseEventLoop._run_once:  # type: ignore[attr-defined]
+        stock = getattr(base_events.BaseEventLoop, "_run_once")
+        if "_run_once" in vars(loop) or getattr(type(loop), "_run_once", None) is not stock:
             return "always_due"
         selector = type(getattr(loop, "_selector", None))
         if selector is selectors.EpollSelector:
@@ -102,8 +102,8 @@ class PlainCounter:
             and not loop._debug  # type: ignore[attr-defined]
             and not any(name in vars(loop) for name in self.STOOD_FOR)
             and self.stood_for(type(loop)) == self._stock
-            and (base_events._MIN_SCHEDULED_TIMER_HANDLES, base_events._MIN_CANCELLED_TIMER_HANDLES_FRACTION)  # type: ignore[attr-defined]
-            == (100, 0.5)
+            and getattr(base_events, "_MIN_SCHEDULED_TIMER_HANDLES", None) == 100
+            and getattr(base_events, "_MIN_CANCELLED_TIMER_HANDLES_FRACTION", None) == 0.5
         )
 
     def add(self, name: str) -> None:

@@ -149,8 +149,9 @@ class Noise(logging.Handler):
         ("was never awaited", "coroutine never awaited"),
     )
 
-    def __init__(self) -> None:
+    def __init__(self, own_files: frozenset[str] = frozenset()) -> None:
         super().__init__(logging.WARNING)
+        self._own_files = own_files
         self.found: collections.Counter[str] = collections.Counter()
         self.first: dict[str, str] = {}
         self._showwarning = warnings.showwarning
@@ -182,7 +183,13 @@ class Noise(logging.Handler):
         self._showwarning(message, category, filename, lineno, *rest, **more)
 
     def _unraised(self, unraisable: Any) -> None:
-        self._add(f"unraisable {type(unraisable.exc_value).__name__}", f"{unraisable.err_msg}: {unraisable.exc_value!r}")
+        trace = unraisable.exc_traceback
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        if trace is None or trace.tb_frame.f_code.co_filename not in self._own_files:
+            # What a case raises in a host's callback goes the host's own way, which may be this one.
+            text = f"{unraisable.err_msg}: {unraisable.exc_value!r}"
+            self._add(f"unraisable {type(unraisable.exc_value).__name__}", text)
         self._unraisable(unraisable)
 
     def collect(self) -> dict[str, list[Any]]:

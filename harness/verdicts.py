@@ -69,8 +69,8 @@ def first_difference(plain: dict[str, Any], theirs: dict[str, Any], who: str) ->
 
 
 def _event(event: list[Any]) -> str:
-    name, data = event
-    text = name if data is None else f"{name}({data!r})"
+    name, data = str(event[0]), event[1]
+    text: str = name if data is None else f"{name}({data!r})"
     return text if len(text) <= 200 else text[:200] + "..."
 
 
