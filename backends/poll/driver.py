@@ -7,6 +7,7 @@ knows the guest: without one there is no host.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -30,7 +31,14 @@ class PollDriver:
         return guest
 
     def call_from_host(self, fn: Callable[[], Any]) -> None:
-        self._guest().call(fn)
+        def call() -> None:
+            # The way an exception of this host's callbacks takes is the application's, as in every toolkit.
+            try:
+                fn()
+            except Exception:
+                sys.excepthook(*sys.exc_info())
+
+        self._guest().call(call)
 
     def run(self) -> None:
         """Run the main loop until the guest is over."""

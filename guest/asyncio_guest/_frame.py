@@ -9,7 +9,7 @@ import heapq
 import selectors
 import sys
 import types
-from asyncio import base_events, events, selector_events
+from asyncio import base_events, events, log, selector_events
 from typing import TYPE_CHECKING, Any
 
 from ._fingerprints import KNOWN
@@ -44,6 +44,24 @@ def failed(handle: asyncio.Handle, exc: BaseException) -> None:
     if traceback:
         context["source_traceback"] = traceback
     handle._loop.call_exception_handler(context)  # type: ignore[attr-defined]
+
+
+def run_debug(loop: Any, handle: asyncio.Handle) -> None:
+    """Run one handle as ``_run_once`` does in debug mode; for the rest of an iteration in which it was
+    switched on."""
+    try:
+        loop._current_handle = handle
+        start = loop.time()
+        handle._run()  # type: ignore[attr-defined]
+        took = loop.time() - start
+        if took >= loop.slow_callback_duration:
+            log.logger.warning(
+                "Executing %s took %.3f seconds",
+                base_events._format_handle(handle),  # type: ignore[attr-defined]
+                took,
+            )
+    finally:
+        loop._current_handle = None
 
 
 def _describe(callback: Any, args: Any) -> str:

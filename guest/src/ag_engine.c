@@ -188,16 +188,25 @@ callback_failed(ag_guest *g, PyObject *handle)
     return 0;
 }
 
-/* Handle._run: context.run(callback, *args). */
+/* One handle of the ready queue. A callback may have switched debug mode on or patched Handle._run, and asyncio
+ * would see that at the very next handle. */
 static int
 run_handle(ag_guest *g, PyObject *handle)
 {
     const ag_state *st = g->state;
     PyObject *callback, *args, *context, *r;
+    PyObject *debug = PyDict_GetItemWithError(g->loop_dict, st->s__debug);
 
-    if (!is_handle(st, handle)) {
+    if (debug != Py_False && (debug == NULL || PyObject_IsTrue(debug))) {
+        r = PyObject_CallFunctionObjArgs(st->frame_run_debug, g->loop, handle, NULL);
+        Py_XDECREF(r);
+        return r != NULL ? 0 : -1;
+    }
+    if (!is_handle(st, handle) || g->tag_handle != tag_of(st->handle_type)
+        || g->tag_timer != tag_of(st->timer_handle_type)) {
         return run_generic(g, handle);
     }
+    /* From here Handle._run: context.run(callback, *args). */
     callback = *slot_of(handle, st->off_callback);
     args = *slot_of(handle, st->off_args);
     context = *slot_of(handle, st->off_context);

@@ -284,7 +284,8 @@ turn_body(ag_guest *g)
 
     if (atomic_exchange(&g->sync_post, 0)) {
         PyErr_Format(PyExc_RuntimeError,
-                     "host '%s' called the guest from inside its own post function: it must only queue the call",
+                     "host '%s' called the guest from inside its own post function "
+                     "(run_sync_soon_threadsafe): it must only queue the call",
                      g->ops->name);
         ask_on_stop(g, take_exception());
     } else if (error < 0) {
@@ -468,7 +469,9 @@ turn_locked(ag_guest *g)
     result = g->over ? AG_DONE : g->turn_result;
     if (result != AG_DONE) {
         if (ag_loop_refetch(g) < 0 || ag_loop_deadline(g, &deadline) < 0) {
-            PyErr_WriteUnraisable(g->loop);
+            /* An overridden time(), or a timer's odd `when`: _run_once would raise it. */
+            ask_on_stop(g, take_exception());
+            result = g->over ? AG_DONE : AG_MORE;
             deadline = ag_clock();
         }
         g->deadline = deadline;
@@ -754,7 +757,8 @@ ag_guest_attach(ag_guest *g)
         if (atomic_exchange(&g->sync_post, 0)) {
             if (err >= 0 || !PyErr_Occurred()) {
                 PyErr_Format(PyExc_RuntimeError,
-                             "host '%s' called the guest from inside its own post function: it must only queue the call",
+                             "host '%s' called the guest from inside its own post function "
+                     "(run_sync_soon_threadsafe): it must only queue the call",
                              g->ops->name);
             }
             goto fail;

@@ -78,6 +78,7 @@ typedef struct ag_state {
     PyObject *frame_turn;
     PyObject *frame_failed;
     PyObject *frame_probe;
+    PyObject *frame_run_debug;
     /* offsets of the slots of Handle and TimerHandle; -1: the layout is not the known one */
     Py_ssize_t off_callback, off_args, off_cancelled, off_context, off_when, off_scheduled;
     /* One guest a thread: the live ones. Guarded by `mutex`, not by the GIL, which

@@ -898,7 +898,8 @@ core_exec(PyObject *module)
     frame = PyImport_ImportModule("asyncio_guest._frame");
     if (st->zero == NULL || st->polling == NULL || (st->frame_turn = attr_of(frame, "turn")) == NULL
         || (st->frame_failed = attr_of(frame, "failed")) == NULL
-        || (st->frame_probe = attr_of(frame, "probe")) == NULL) {
+        || (st->frame_probe = attr_of(frame, "probe")) == NULL
+        || (st->frame_run_debug = attr_of(frame, "run_debug")) == NULL) {
         Py_XDECREF(frame);
         return -1;
     }
@@ -938,6 +939,7 @@ core_traverse(PyObject *module, visitproc visit, void *arg)
     Py_VISIT(st->frame_turn);
     Py_VISIT(st->frame_failed);
     Py_VISIT(st->frame_probe);
+    Py_VISIT(st->frame_run_debug);
     return 0;
 }
 
@@ -968,6 +970,7 @@ core_clear(PyObject *module)
     Py_CLEAR(st->frame_turn);
     Py_CLEAR(st->frame_failed);
     Py_CLEAR(st->frame_probe);
+    Py_CLEAR(st->frame_run_debug);
     return 0;
 }
 

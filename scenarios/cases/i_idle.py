@@ -7,7 +7,7 @@ from ..api import CaseContext, Unsupported, case
 from ..hostside import attempts, host_only, switches
 
 SECONDS = 10.0
-COUNTED = ("turns", "iterations", "wakes", "posts", "parks")
+COUNTED = ("turns", "wakes", "posts")
 
 
 def _idle(t: CaseContext, pending: float | None, seconds: float = SECONDS) -> None:
