@@ -60,6 +60,7 @@ class Driver(Session):
         self.task: asyncio.Task[Any]
         self._done_callback = done_callback
         self._unset_event_loop = unset_event_loop
+        self._exiting = False
         self._running = RunForever(loop)
         self._interrupts: Interrupts | None = None
         self._modals_closed: asyncio.Future[None] | None = None
@@ -193,11 +194,7 @@ class Driver(Session):
         try:
             yield from self._cancel_all()
             yield from self._run(self.loop.shutdown_asyncgens())
-            timeout = getattr(constants, "THREAD_JOIN_TIMEOUT", None)
-            if timeout is None:
-                yield from self._run(self.loop.shutdown_default_executor())
-            else:
-                yield from self._run(self.loop.shutdown_default_executor(timeout))
+            yield from self._run(self._shutdown_executor())
             while self.modals:
                 waiter = self._modals_closed = self.loop.create_future()
                 yield from self._until_complete(waiter)
@@ -222,6 +219,15 @@ class Driver(Session):
                         "task": task,
                     }
                 )
+
+    def _shutdown_executor(self) -> Coroutine[Any, Any, Any]:
+        loop = self.loop
+        if self._exiting and loop._default_executor is not None:
+            return _shutdown_without_thread(loop)
+        timeout = getattr(constants, "THREAD_JOIN_TIMEOUT", None)  # 3.12
+        shutdown: Coroutine[Any, Any, Any]
+        shutdown = loop.shutdown_default_executor() if timeout is None else loop.shutdown_default_executor(timeout)
+        return shutdown
 
     def _run(self, coro: Coroutine[Any, Any, Any]) -> Generator[None, None, Any]:
         """``run_until_complete`` of a coroutine."""
@@ -327,6 +333,7 @@ class Driver(Session):
     def at_exit(self, timeout: float) -> None:
         if self.done:
             return
+        self._exiting = True
         self.warn_abandoned("when the interpreter ended")
         self.finish(timeout)
 
@@ -373,6 +380,18 @@ def _kept_wakeup_fd(loop: Any) -> Iterator[None]:
     finally:
         if fd != -1:
             signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+
+
+async def _shutdown_without_thread(loop: Any) -> None:
+    """``shutdown_default_executor`` for an interpreter that ends: 3.12 and later start no thread then.
+
+    The executor's threads end one after the other without telling; the guest's time is bounded by its caller.
+    """
+    executor = loop._default_executor
+    loop._executor_shutdown_called = True
+    executor.shutdown(wait=False)
+    while any(thread.is_alive() for thread in getattr(executor, "_threads", ())):
+        await asyncio.sleep(0.005)
 
 
 def _report(error: BaseException) -> None:

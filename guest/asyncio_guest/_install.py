@@ -9,7 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable
 from types import TracebackType
-from typing import Literal
+from typing import Any, Literal
 
 from . import _core, _totals
 from ._hosts import Backend, Host, backend_of, open_backend
@@ -184,6 +184,10 @@ def _run_forever(self: asyncio.BaseEventLoop) -> None:
     installed = _installed
     if installed is None:
         return _stock(self)
+    # First: 3.13.0's own run_forever cleans up after a set-up that was refused, and so breaks the run it met.
+    loop: Any = self
+    loop._check_closed()
+    loop._check_running()
     if _core.current_guest() is not None:
         # Inside another guest's turn or host callback, by a program that has unset the running loop.
         _totals.count("runs_nested")
