@@ -271,3 +271,62 @@ def test_default_executor_threads_are_gone(queue_host: QueueHost) -> None:
     name = queue_host.run(main())
     assert name.startswith("asyncio")
     assert name not in {thread.name for thread in threading.enumerate()}
+
+
+@pytest.mark.parametrize("in_a_turn", [False, True])
+def test_host_dies_first(in_a_turn: bool, queue_host: QueueHost) -> None:
+    """The guest is cancelled, cleans up without the host, reports once and warns."""
+    order: list[str] = []
+    started: list[int] = []
+
+    def die() -> None:
+        guest._driver.core.host_died()
+
+    async def main() -> None:
+        try:
+            started.append(1)
+            if in_a_turn:
+                die()
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(0.01)
+            order.append(await asyncio.to_thread(lambda: "cleaned"))
+
+    def done(result: Any) -> None:
+        order.append(f"done {type(result.error).__name__}")
+
+    guest = queue_host.start(main(), done_callback=done)
+    with pytest.warns(asyncio_guest.HostDiedWarning, match="main task"):
+        queue_host.main_loop(until=lambda: bool(started))
+        if not in_a_turn:
+            die()
+    assert order == ["cleaned", "done CancelledError"]
+    assert guest.done
+    posted = queue_host.posted_threadsafe + queue_host.posted_here
+    die()  # nothing is left to die
+    assert queue_host.posted_threadsafe + queue_host.posted_here == posted
+    queue_host.drain()
+
+
+def test_modal_call_that_the_host_never_made(queue_host: QueueHost) -> None:
+    """The host dies with a modal call in its queue: the awaiter hears of it instead of waiting for ever."""
+    seen: list[str] = []
+
+    async def main() -> None:
+        task = asyncio.create_task(asyncio_guest.modal(seen.append, "must not run"))
+        await asyncio.sleep(0)
+        guest._driver.core.host_died()
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            pass
+        try:
+            await task
+        except RuntimeError as exc:
+            seen.append(str(exc))
+
+    guest = queue_host.start(main())
+    with pytest.warns(asyncio_guest.HostDiedWarning):
+        queue_host.main_loop()
+    assert len(seen) == 1 and "has gone" in seen[0]
+    queue_host.drain()
