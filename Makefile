@@ -43,7 +43,8 @@ conformance: build ## run the conformance suite (quick tier); ARGS= takes select
 	@$(RUN) -m harness run $(ARGS)
 
 full: setup build ## conformance with every strategy and engine, test_asyncio under each host, the large cases
-	@$(RUN) -m harness run --tier full $(ARGS)
+	@status=0; $(RUN) -m harness run --tier full $(ARGS) || status=1; \
+	$(RUN) -m harness suite test_asyncio || status=1; exit $$status
 
 test: setup ## the project's own tests, C unit tests included; SANITIZE=address|undefined|thread
 	@$(PYTHON) ci/build.py --sanitize "$(SANITIZE)" c-tests
