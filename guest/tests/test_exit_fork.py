@@ -349,3 +349,40 @@ def test_import_has_no_side_effects_on_asyncio(python: Python) -> None:
         """
     )
     assert _ok(process) == "[]\n"
+
+
+@pytest.mark.parametrize("how", ["sys.exit(9)", "raise KeyboardInterrupt", "loop.stop()"])
+def test_forked_child_unwinds(python: Python, how: str) -> None:
+    """A child that leaves the coroutine it was forked in leaves run_forever, as on plain asyncio."""
+    source = f"""
+        import asyncio, os, sys, time
+        if sys.argv[1:]:
+            import asyncio_guest
+            asyncio_guest.install("poll")
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            pid = os.fork()
+            if pid == 0:
+                {how}
+                return
+            for _ in range(500):
+                await asyncio.sleep(0.01)
+                done, status = os.waitpid(pid, os.WNOHANG)
+                if done:
+                    break
+            else:
+                os.kill(pid, 9)
+                _, status = os.waitpid(pid, 0)
+            print("child", os.waitstatus_to_exitcode(status))
+
+        pid = os.getpid()
+        try:
+            asyncio.run(main())
+        finally:
+            print("end", os.getpid() == pid, flush=True)
+        """
+    plain = python(source, before=QUIET)
+    guest = python(source, "guest", before=QUIET)
+    assert guest.stdout == plain.stdout
+    assert guest.returncode == plain.returncode == 0

@@ -390,3 +390,45 @@ def test_interrupt_from_the_keyboard(poll: asyncio_guest.Installation) -> None:
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(main())
     assert cancelled == [1]
+
+
+def test_running_loop_by_the_python_implementation(
+    poll: asyncio_guest.Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """test_asyncio swaps asyncio.events' functions for the ones in Python; nothing may be left in those in C."""
+    from asyncio import events
+
+    if not hasattr(events, "_c__get_running_loop"):
+        pytest.skip("asyncio has no implementation in C here")
+    with monkeypatch.context() as patch:
+        for name in ("_get_running_loop", "_set_running_loop", "get_running_loop", "get_event_loop"):
+            implementation = getattr(events, f"_py_{name}")
+            patch.setattr(events, name, implementation)
+            patch.setattr(asyncio, name, implementation)
+        loop = asyncio.new_event_loop()
+        seen: list[Any] = []
+        loop.call_soon(lambda: seen.append(events._get_running_loop()))
+        loop.call_soon(loop.stop)
+        loop.run_forever()
+        loop.close()
+    left = events._c__get_running_loop()
+    asyncio._set_running_loop(None)
+    assert seen == [loop]
+    assert left is None
+
+
+def test_overridden_run_once_does_not_spin(poll: asyncio_guest.Installation) -> None:
+    """A program that counts iterations (as test_asyncio does): the host sleeps until something is due."""
+    loop = asyncio.new_event_loop()
+    original = loop._run_once  # type: ignore[attr-defined]
+    iterations = 0
+
+    def counting() -> None:
+        nonlocal iterations
+        iterations += 1
+        original()
+
+    loop._run_once = counting  # type: ignore[attr-defined]
+    loop.run_until_complete(asyncio.sleep(0.05))
+    loop.close()
+    assert 2 <= iterations <= 20
