@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import contenders, expectations, report, results, tree
-from .session import Session
+from .session import Session, alone
 from .tree import UsageError
 
 PROGRAM = "python3 -m harness" if tree.IN_TREE else "asyncio-guest"
@@ -96,7 +96,7 @@ def add_run_arguments(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     add("selector", nargs="*", metavar="SELECTOR", help="cells to run (default: '*::*')")
     add("--tier", choices=("quick", "full"), default="quick", help="quick (default) or full")
-    add("-j", "--jobs", type=int, default=0, metavar="N", help="cells at a time (default: half the cores, at least 1)")
+    add("-j", "--jobs", type=int, default=0, metavar="N", help="cells at a time (default: one a core; F and I run alone)")
     add("--cases", action="append", default=[], metavar="MODULE", help="module or .py file with more cases")
     add("--shuffle", nargs="?", const=-1, type=int, metavar="SEED", help="random order; prints its seed")
     add("--repeat", type=int, default=1, metavar="N", help="run each cell N times; PASS and not is FLAKY")
@@ -128,8 +128,8 @@ def add_suite_arguments(verb: argparse.ArgumentParser) -> None:
 
 
 def default_jobs() -> int:
-    """Half the processors: a cell is a process beside an X server and often children of its own."""
-    return max(1, len(os.sched_getaffinity(0)) // 2)
+    """As many as there are processors."""
+    return len(os.sched_getaffinity(0))
 
 
 # -- verbs
@@ -262,7 +262,8 @@ def verb_run(options: argparse.Namespace) -> int:
         if seed is not None:
             random.Random(seed).shuffle(cells)
         else:
-            cells.sort(key=lambda cell: cell[1])  # plain and the guests meet in one case, so that its log is there
+            # Plain and the guests meet in one case, so that its log is there.
+            cells.sort(key=lambda cell: (alone(cell[1]), cell[1]))
         front = Front(session, cells, expected, options, seed)
         return front.run()
 

@@ -168,8 +168,8 @@ def everything() -> list[str]:
 
 
 def expand(pattern: str, tier: str = "quick") -> list[str]:
-    """The names that a glob means.  A glob means names with as many ``+`` and ``@`` as it has itself; ``*`` alone means the
-    tier's default contenders.  Raises UsageError if there is none."""
+    """The names that a glob means.  A glob means names with as many ``+`` and ``@`` as it has itself; ``*`` alone
+    means the tier's default contenders.  Raises UsageError if there is none."""
     if pattern == "*":
         return defaults(tier)
     if not any(c in pattern for c in "*?["):

@@ -443,13 +443,31 @@ class Session:
         )
 
 
+ALONE = frozenset("FI")
+"""Groups whose cells compare the host's pace with and without a guest: they run while no other cell does."""
+
+
+def alone(id: str) -> bool:
+    """Does this case run while no other does?"""
+    return id.partition(".")[0] in ALONE
+
+
 class Ahead:
-    """Runs cells ahead on `jobs` threads, in order; whoever wants a result waits for it."""
+    """Runs cells ahead on `jobs` threads, in order, and then, one by one, those that run alone; whoever wants a
+    result waits for it."""
 
     def __init__(self, session: Session, cells: Sequence[tuple[str, str]], jobs: int) -> None:
         self._session = session
         self._executor = concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="cell")
-        self._futures = {cell: self._executor.submit(session.run_cell, *cell) for cell in cells}
+        self._last = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="cell-alone")
+        self._futures = {
+            cell: self._executor.submit(session.run_cell, *cell) for cell in cells if not alone(cell[1])
+        }
+        others = list(self._futures.values())
+        self._last.submit(lambda: concurrent.futures.wait(others))
+        for cell in cells:
+            if alone(cell[1]):
+                self._futures[cell] = self._last.submit(session.run_cell, *cell)
 
     def result(self, name: str, id: str) -> Cell:
         """The cell's result; runs it now if it was not among those given."""
@@ -474,7 +492,9 @@ class Ahead:
 
     def close(self) -> None:
         """Cancel what has not begun, kill what runs, wait for the threads."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
+        for executor in (self._last, self._executor):
+            executor.shutdown(wait=False, cancel_futures=True)
         if any(not future.done() for future in self._futures.values()):
             self._session.abort()
-        self._executor.shutdown(wait=True)
+        for executor in (self._executor, self._last):
+            executor.shutdown(wait=True)

@@ -18,7 +18,7 @@ import time
 import traceback
 import types
 import unittest
-from asyncio import base_events, events
+from asyncio import base_events, events, selector_events
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -97,9 +97,9 @@ class PlainCounter:
     def eligible(self, loop: Any) -> bool:
         """Could ``fast`` execute this iteration?"""
         return (
-            isinstance(loop, asyncio.SelectorEventLoop)
-            and type(loop._selector) is selectors.EpollSelector  # type: ignore[attr-defined]
-            and not loop._debug  # type: ignore[attr-defined]
+            isinstance(loop, selector_events.BaseSelectorEventLoop)
+            and type(getattr(loop, "_selector", None)) is selectors.EpollSelector
+            and not getattr(loop, "_debug", True)
             and not any(name in vars(loop) for name in self.STOOD_FOR)
             and self.stood_for(type(loop)) == self._stock
             and getattr(base_events, "_MIN_SCHEDULED_TIMER_HANDLES", None) == 100
