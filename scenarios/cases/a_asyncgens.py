@@ -142,7 +142,11 @@ async def already_running(t: CaseContext) -> None:
     generator = waits()
     task = asyncio.create_task(anext(generator))  # type: ignore[arg-type]
     await iterations(2)
-    for name, attempt in (("anext", lambda: anext(generator)), ("aclose", generator.aclose), ("asend", lambda: generator.asend(None))):
+    for name, attempt in (
+        ("anext", lambda: anext(generator)),
+        ("aclose", generator.aclose),
+        ("asend", lambda: generator.asend(None)),
+    ):
         try:
             await attempt()  # type: ignore[operator]
         except RuntimeError as exc:
@@ -214,7 +218,10 @@ def hooks_restored(t: CaseContext) -> None:
 
         for _ in range(2):
             t.run(main)
-            t.log("after the run", [sys.get_asyncgen_hooks().firstiter is first, sys.get_asyncgen_hooks().finalizer is last])
+            t.log(
+                "after the run",
+                [sys.get_asyncgen_hooks().firstiter is first, sys.get_asyncgen_hooks().finalizer is last],
+            )
         loop = t.new_loop()
         loop.run_until_complete(main())
         t.log("after run_until_complete", sys.get_asyncgen_hooks().firstiter is first)
@@ -305,7 +312,10 @@ def errors_in_clean_up(t: CaseContext) -> None:
 
     t.run(main)
     kept.clear()
-    t.log("heard", [[context["message"].partition(":")[0].partition("<")[0], str(context["exception"])] for context in heard])
+    t.log(
+        "heard",
+        [[context["message"].partition(":")[0].partition("<")[0], str(context["exception"])] for context in heard],
+    )
 
 
 @case(

@@ -141,7 +141,7 @@ async def next_iteration(t: CaseContext) -> None:
 
 @case(
     "C.02b-due-timers-between",
-    "A timer that falls due while a callback runs is served in the next iteration, behind what that callback scheduled.",
+    "A timer that falls due while a callback runs is served next, behind what that callback scheduled.",
     rejects="timers looked at after the ready queue, or once a turn",
 )
 async def due_timers_between(t: CaseContext) -> None:
@@ -245,7 +245,7 @@ async def cancel_lets_go(t: CaseContext) -> None:
 
 @case(
     "C.04a-context-of-callbacks",
-    "call_soon, call_later, call_at and call_soon_threadsafe run in the context given, or else in a copy of the caller's.",
+    "Every way of scheduling runs its callback in the context given, or else in a copy of the caller's.",
     report="rubicon-objc#747",
     rejects="a bridge that drops context=",
 )

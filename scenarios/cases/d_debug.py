@@ -48,7 +48,7 @@ def slow_callback(t: CaseContext) -> None:
 
 @case(
     "D.02-checks-of-arguments",
-    "In debug mode coroutines, coroutine functions and non-callables are refused as callbacks, and blocking sockets as sockets.",
+    "In debug mode coroutines and non-callables are refused as callbacks, and blocking sockets as sockets.",
     rejects="wrappers that skip the loop's own checks",
 )
 def checks_of_arguments(t: CaseContext) -> None:
@@ -91,7 +91,10 @@ def never_awaited(t: CaseContext) -> None:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             t.run(main, debug=debug)
-        t.log("warned", [str(w.message).partition("\n")[0].rpartition(".")[2] for w in caught if w.category is RuntimeWarning])
+        t.log(
+            "warned",
+            [str(w.message).partition("\n")[0].rpartition(".")[2] for w in caught if w.category is RuntimeWarning],
+        )
 
 
 @case(

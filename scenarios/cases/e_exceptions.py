@@ -37,7 +37,10 @@ async def out_of_a_callback(t: CaseContext) -> None:
     future.set_result(None)
     await iterations(2)
     with socket_pair() as (a, b):
-        for add, remove, name in ((loop.add_reader, loop.remove_reader, "reader"), (loop.add_writer, loop.remove_writer, "writer")):
+        for add, remove, name in (
+            (loop.add_reader, loop.remove_reader, "reader"),
+            (loop.add_writer, loop.remove_writer, "writer"),
+        ):
             called = asyncio.Event()
             add(a, lambda remove=remove, name=name, called=called: (remove(a), called.set(), _fail(name)))
             b.send(b"x")
@@ -81,7 +84,13 @@ async def default_handler(t: CaseContext) -> None:
         loop.call_soon(_fail, "unhandled")
         await iterations(2)
         loop.call_exception_handler({"message": "called by hand"})
-    t.log("logged", [[record.levelname, record.getMessage().partition("(")[0].split(" at 0x")[0].partition("\n")[0]] for record in records])
+    t.log(
+        "logged",
+        [
+            [record.levelname, record.getMessage().partition("(")[0].split(" at 0x")[0].partition("\n")[0]]
+            for record in records
+        ],
+    )
     t.log("with exception", [bool(record.exc_info) for record in records])
 
 
@@ -136,7 +145,7 @@ def handler_leaves(t: CaseContext) -> None:
 
 @case(
     "E.03a-leaving-from-a-callback",
-    "SystemExit and KeyboardInterrupt out of a callback, timer, reader or done callback end the run after its teardown.",
+    "SystemExit and KeyboardInterrupt out of a callback of any kind end the run after its teardown.",
     rejects="the reference bridge, which SystemExit wedges",
 )
 def leaving_from_a_callback(t: CaseContext) -> None:
@@ -274,7 +283,7 @@ def _broken_poll_loop() -> asyncio.SelectorEventLoop:
 
 @case(
     "E.05a-error-in-poll",
-    "An error in the selector's poll comes out of the run, after its teardown, and is not taken for \"no events\".",
+    'An error in the selector\'s poll comes out of the run, after its teardown, and is not taken for "no events".',
     rejects="the reference bridge: a broken poll returns [] for ever",
 )
 def error_in_poll(t: CaseContext) -> None:
@@ -389,7 +398,11 @@ async def host_lives(t: CaseContext) -> None:
         await called
         t.log("the host lives", i)
     loop.set_exception_handler(None)
-    t.check([str(context["exception"]) for context in heard] == ["round 0", "round 1", "round 2"], "reports", heard=len(heard))
+    t.check(
+        [str(context["exception"]) for context in heard] == ["round 0", "round 1", "round 2"],
+        "reports",
+        heard=len(heard),
+    )
 
 
 @case(
@@ -437,7 +450,13 @@ async def errors_of_protocols(t: CaseContext) -> None:
             await protocol.closed
             await iterations(2)
             transport.close()
-        t.log("heard", [[context["message"].partition("<")[0].partition("(")[0], str(context["exception"])] for context in heard[before:]])
+        t.log(
+            "heard",
+            [
+                [context["message"].partition("<")[0].partition("(")[0], str(context["exception"])]
+                for context in heard[before:]
+            ],
+        )
     await settle()
     loop.set_exception_handler(None)
 

@@ -37,7 +37,7 @@ async def cancel_and_uncancel(t: CaseContext) -> None:
 
 @case(
     "K.01b-cancel-before-the-first-step",
-    "A task cancelled before its first step never runs its body; one that cancels itself ends at its next await, or its end.",
+    "A task cancelled before its first step never runs; one that cancels itself ends at its next await, or its end.",
     rejects="an eager first step",
 )
 async def cancel_before_first_step(t: CaseContext) -> None:
@@ -285,7 +285,11 @@ async def wait(t: CaseContext) -> None:
 
     await attempt("all", lambda f: [future.set_result(None) for future in f])
     await attempt("first", lambda f: f[1].set_result(None), return_when=asyncio.FIRST_COMPLETED)
-    await attempt("first error", lambda f: (f[0].set_result(None), f[2].set_exception(LookupError())), return_when=asyncio.FIRST_EXCEPTION)
+    await attempt(
+        "first error",
+        lambda f: (f[0].set_result(None), f[2].set_exception(LookupError())),
+        return_when=asyncio.FIRST_EXCEPTION,
+    )
     await attempt("timeout", lambda f: f[2].set_result(None), timeout=0.005)
     await attempt("no time", lambda f: f[0].set_result(None), timeout=0)
 

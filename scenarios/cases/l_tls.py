@@ -48,7 +48,9 @@ async def handshake(t: CaseContext) -> None:
             writer.write(b"line %d\n" % i)
             t.log("answer", (await reader.readline()).decode())
             t.log("peer", writer.get_extra_info("peercert")["subject"][0][0][1])
-            t.log("objects", [writer.get_extra_info(name) is not None for name in ("cipher", "ssl_object", "sslcontext")])
+            t.log(
+                "objects", [writer.get_extra_info(name) is not None for name in ("cipher", "ssl_object", "sslcontext")]
+            )
             await _close(writer)
     await settle()
 

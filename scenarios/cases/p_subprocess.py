@@ -40,7 +40,10 @@ async def exec_program(t: CaseContext) -> None:
 )
 async def shell(t: CaseContext) -> None:
     process = await asyncio.create_subprocess_shell(
-        'printf "%s\\n" one two three | sort; echo "$WORD" >&2', stdout=PIPE, stderr=PIPE, env={**os.environ, "WORD": "w"}
+        'printf "%s\\n" one two three | sort; echo "$WORD" >&2',
+        stdout=PIPE,
+        stderr=PIPE,
+        env={**os.environ, "WORD": "w"},
     )
     out, err = await process.communicate()
     t.log("output", [out.decode(), err.decode(), process.returncode])
@@ -94,7 +97,7 @@ async def death_by_signal(t: CaseContext) -> None:
 
 @case(
     "P.03a-signals-to-children",
-    "`send_signal`, `terminate` and `kill` reach the child; on a child long gone they raise ProcessLookupError or nothing.",
+    "`send_signal`, `terminate` and `kill` reach the child; on one long gone they are ProcessLookupErrors.",
     needs="subprocess",
     rejects="a signal sent to a recycled process number",
 )
@@ -148,7 +151,12 @@ async def trapped_signal(t: CaseContext) -> None:
     rejects="a pipe whose end is taken for the child's",
 )
 async def pipes(t: CaseContext) -> None:
-    process = await _sh('while read line; do echo "out $line"; echo "err $line" >&2; done; echo end', stdin=PIPE, stdout=PIPE, stderr=PIPE)
+    process = await _sh(
+        'while read line; do echo "out $line"; echo "err $line" >&2; done; echo end',
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+    )
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     for i in range(5):
         process.stdin.write(b"%d\n" % i)
@@ -157,7 +165,9 @@ async def pipes(t: CaseContext) -> None:
         t.log("err", (await process.stderr.readline()).decode())
     process.stdin.close()
     await process.stdin.wait_closed()
-    t.log("rest", [(await process.stdout.read()).decode(), (await process.stderr.read()).decode(), await process.wait()])
+    t.log(
+        "rest", [(await process.stdout.read()).decode(), (await process.stderr.read()).decode(), await process.wait()]
+    )
 
 
 @case(
@@ -205,7 +215,11 @@ async def protocol(t: CaseContext) -> None:
             self.data[fd] += data
 
         def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
-            t.log("pipe_connection_lost", [exc and type(exc).__name__, self.data.get(fd, b"").decode()], actor=f"pipe {fd}")
+            t.log(
+                "pipe_connection_lost",
+                [exc and type(exc).__name__, self.data.get(fd, b"").decode()],
+                actor=f"pipe {fd}",
+            )
 
         def process_exited(self) -> None:
             t.log("process_exited")
@@ -532,8 +546,12 @@ def multi_loop_watcher(t: CaseContext) -> None:
 async def cwd_and_env(t: CaseContext) -> None:
     os.mkdir(os.path.join(t.tmp, "below"))
     here = os.getcwd()
-    process = await _sh('basename "$PWD"; echo "$ONLY"; env | grep -c ONLY', cwd=os.path.join(t.tmp, "below"),
-                        env={"ONLY": "this", "PATH": os.environ["PATH"]}, stdout=PIPE)
+    process = await _sh(
+        'basename "$PWD"; echo "$ONLY"; env | grep -c ONLY',
+        cwd=os.path.join(t.tmp, "below"),
+        env={"ONLY": "this", "PATH": os.environ["PATH"]},
+        stdout=PIPE,
+    )
     t.log("output", (await process.communicate())[0].decode())
     t.log("parent", [os.getcwd() == here, "ONLY" in os.environ])
 
@@ -568,7 +586,9 @@ async def new_session(t: CaseContext) -> None:
     program = "import os\nprint(os.getsid(0) == os.getpid(), os.environ.get('X'))"
     process = await asyncio.create_subprocess_exec(*PYTHON, program, start_new_session=True, stdout=PIPE)
     t.log("session", (await process.communicate())[0].decode())
-    process = await asyncio.create_subprocess_exec("/bin/sh", "-c", "umask", preexec_fn=lambda: os.umask(0o027) and None, stdout=PIPE)
+    process = await asyncio.create_subprocess_exec(
+        "/bin/sh", "-c", "umask", preexec_fn=lambda: os.umask(0o027) and None, stdout=PIPE
+    )
     t.log("umask", (await process.communicate())[0].decode())
 
 
@@ -584,7 +604,9 @@ async def pseudo_terminal(t: CaseContext) -> None:
         master, slave = os.openpty()
     except OSError as exc:
         raise Unsupported(f"pseudo-terminals ({errno.errorcode[exc.errno or 0]})") from None
-    process = await _sh("stty -echo; test -t 0 && echo a terminal; read x; echo got $x; exit 5", stdin=slave, stdout=slave, stderr=slave)
+    process = await _sh(
+        "stty -echo; test -t 0 && echo a terminal; read x; echo got $x; exit 5", stdin=slave, stdout=slave, stderr=slave
+    )
     os.close(slave)
     lost = loop.create_future()
     received = bytearray()

@@ -76,7 +76,11 @@ async def queues(t: CaseContext) -> None:
             task.cancel()
         await asyncio.wait(consumers)
     queue = asyncio.Queue(1)
-    for name, act in (("empty", queue.get_nowait), ("put", lambda: queue.put_nowait(1)), ("full", lambda: queue.put_nowait(2))):
+    for name, act in (
+        ("empty", queue.get_nowait),
+        ("put", lambda: queue.put_nowait(1)),
+        ("full", lambda: queue.put_nowait(2)),
+    ):
         try:
             t.log(name, act())
         except (asyncio.QueueEmpty, asyncio.QueueFull) as exc:
@@ -145,7 +149,7 @@ async def barriers(t: CaseContext) -> None:
 
 @case(
     "Q.05-conditions",
-    "`notify` wakes in the order of the waits, `notify_all` all, and a cancelled waiter holds the lock again before it leaves.",
+    "`notify` wakes in the order of the waits, `notify_all` all; a cancelled waiter has the lock again when it leaves.",
     rejects="a notification lost to a cancelled waiter",
 )
 async def conditions(t: CaseContext) -> None:
@@ -194,7 +198,7 @@ async def conditions(t: CaseContext) -> None:
 
 @case(
     "Q.06-semaphores",
-    "A semaphore lets in no more than its number, in the order of the waits, and a bounded one refuses a release too many.",
+    "A semaphore lets in no more than its number, in order; a bounded one refuses a release too many.",
     rejects="a newcomer let in before those who wait",
 )
 async def semaphores(t: CaseContext) -> None:

@@ -408,9 +408,7 @@ async def abort(t: CaseContext) -> None:
             return None
 
     server = await loop.create_server(lambda: Server(t, "server"), "127.0.0.1", 0)
-    transport, client = await loop.create_connection(
-        lambda: Recorder(t, "client"), *server.sockets[0].getsockname()
-    )
+    transport, client = await loop.create_connection(lambda: Recorder(t, "client"), *server.sockets[0].getsockname())
     peer = await made
     transport.write(bytes(8 << 20))
     t.log("buffered", transport.get_write_buffer_size() > 0)
@@ -582,7 +580,7 @@ async def level_triggered(t: CaseContext) -> None:
 
 @case(
     "S.04a-number-reused",
-    "A descriptor closed by one callback and whose number another socket takes gets no event that was meant for the old one.",
+    "A socket that takes the number of a descriptor just closed gets no event that was meant for the old one.",
     rejects="the reference bridge, which carries a list of events from its thread to the turn",
 )
 async def number_reused(t: CaseContext) -> None:
@@ -626,7 +624,7 @@ async def number_reused(t: CaseContext) -> None:
 
 @case(
     "S.04b-number-reused-while-the-thread-is-busy",
-    "The same while the loop's thread is busy between readiness and callback, when a helper thread sees readiness first.",
+    "The same while the thread is busy between readiness and callback, when a second thread sees readiness first.",
     rejects="a thread that dequeues events ahead of the turn",
 )
 async def number_reused_busy(t: CaseContext) -> None:
@@ -1464,6 +1462,7 @@ class _Virtual(asyncio.SelectorEventLoop):
     "S.13e-virtual-time",
     "A test loop whose selector advances a virtual clock by the time it was to wait passes hours in no time.",
     level="SHOULD",
+    timeout=5,
     rejects="a guest that never tells the selector how long it may wait",
 )
 def virtual_time(t: CaseContext) -> None:

@@ -237,7 +237,9 @@ async def purged(t: CaseContext) -> None:
     await asyncio.sleep(0.002)
     await iterations(2)
     gc.collect()
-    t.check(not any(ref() for ref in refs), "cancelled timers are still held", held=sum(ref() is not None for ref in refs))
+    t.check(
+        not any(ref() for ref in refs), "cancelled timers are still held", held=sum(ref() is not None for ref in refs)
+    )
     t.log("kept", sum(not handle.cancelled() for handle in kept))
     for handle in kept:
         handle.cancel()
@@ -408,9 +410,7 @@ async def earlier_from_thread(t: CaseContext) -> None:
     for i in range(3):
         fired = loop.create_future()
         thread = from_thread(
-            lambda fired=fired: loop.call_soon_threadsafe(
-                lambda: loop.call_later(0.01, fired.set_result, loop.time())
-            )
+            lambda fired=fired: loop.call_soon_threadsafe(lambda: loop.call_later(0.01, fired.set_result, loop.time()))
         )
         took = loop.time() - await fired
         thread.join()

@@ -127,7 +127,9 @@ def test_nothing_blocks_in_async_code(path: pathlib.Path) -> None:
 
 def test_the_check_for_blocking_calls_finds_one() -> None:
     assert _sleeps("async def f():\n    def g():\n        time.sleep(1)\n") == ["line 3: time.sleep"]
-    assert _sleeps("async def f():\n    from_thread(lambda: time.sleep(1))\n    time.sleep(2)\n") == ["line 3: time.sleep"]
+    assert _sleeps("async def f():\n    from_thread(lambda: time.sleep(1))\n    time.sleep(2)\n") == [
+        "line 3: time.sleep"
+    ]
     assert _sleeps("def f():\n    time.sleep(1)\n") == []
 
 
@@ -165,9 +167,7 @@ def test_every_module_of_the_folder_is_imported() -> None:
         assert any(case.func.__module__ == f"{package}.{path.stem}" for case in api.CASES.values()), path.stem
 
 
-@pytest.mark.parametrize(
-    ("group", "items"), [(g, 6) for g in "TCSPXKAE"] + [("Q", 5), ("D", 5), ("L", 6)]
-)
+@pytest.mark.parametrize(("group", "items"), [(g, 6) for g in "TCSPXKAE"] + [("Q", 5), ("D", 5), ("L", 6)])
 def test_groups_are_covered(group: str, items: int) -> None:
     covered = {case.item for case in api.CASES.values() if case.group == group}
     assert len(covered) >= items, f"{group} covers {sorted(covered)} only"
@@ -175,7 +175,9 @@ def test_groups_are_covered(group: str, items: int) -> None:
 
 @pytest.mark.parametrize("group", "TCSPXKAE")
 def test_enough_of_each_group_is_quick(group: str) -> None:
-    quick = [case for case in api.CASES.values() if case.group == group and case.tier == "quick" and case.level == "MUST"]
+    quick = [
+        case for case in api.CASES.values() if case.group == group and case.tier == "quick" and case.level == "MUST"
+    ]
     assert len(quick) >= 6
 
 
