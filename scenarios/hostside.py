@@ -91,6 +91,28 @@ def switches() -> int:
     return total
 
 
+class Slowness:
+    """How much slower than alone this thread has been since the object was made: 1 on a quiet machine, 2 where it
+    waited for a processor half of the time.  What the thread waits for itself does not count."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._waited = self._wait()
+
+    @staticmethod
+    def _wait() -> float:
+        try:
+            with open("/proc/thread-self/schedstat", encoding="ascii") as file:
+                return int(file.read().split()[1]) / 1e9
+        except OSError:
+            return 0.0  # not that kind of Linux: the scale alone has to do
+
+    def __call__(self) -> float:
+        wall = time.monotonic() - self._began
+        share = 1.0 - (self._wait() - self._waited) / wall if wall > 0 else 1.0
+        return 1.0 / min(1.0, max(share, 0.1))
+
+
 def host_only(t: CaseContext, seconds: float, begin: Callable[[], Any], end: Callable[[], Any]) -> None:
     """Run the host with no guest in it for `seconds`: `begin` and `end` are called from its callbacks
     (for a host without timers: around a poll(2) that waits for nothing)."""
