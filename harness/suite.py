@@ -36,6 +36,7 @@ RETRIES = 2
 class Test:
     """How one test ended."""
 
+    __test__ = False  # for pytest
     outcome: str
     """pass fail error skip xfail xpass, TIMEOUT or CRASH."""
     seconds: float = 0.0
@@ -99,8 +100,9 @@ def modules() -> list[str]:
 class Runner:
     """Runs modules in processes of their own."""
 
-    def __init__(self, own: Session, match: str, timeout: float) -> None:
+    def __init__(self, own: Session, match: str, timeout: float, package: str = PACKAGE) -> None:
         self.session = own
+        self.package = package
         self.match = match
         self.timeout = timeout * own.scale * own.timeout_scale
 
@@ -134,6 +136,7 @@ class Runner:
         read, write = os.pipe()
         spec = {
             "contender": contender.as_json(),
+            "package": self.package,
             "module": module,
             "begun": sorted(found),
             "only": None if only is None else sorted(only),
@@ -195,7 +198,8 @@ class Runner:
         if done and not hung:
             return True
         if broken:
-            raise UsageError(f"{contender.name} cannot run {module}: {broken.strip().splitlines()[-1]}")
+            found[f"{module} (does not load)"] = Test("CRASH", detail=broken)
+            return True
         status = process.returncode
         name = current if current is not None else f"{module} (outside a test, after {len(found)} tests)"
         outcome = "TIMEOUT" if hung else "CRASH"

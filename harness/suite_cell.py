@@ -118,8 +118,11 @@ class PlainCounter:
 class Result(unittest.TestResult):
     """Reports each test as it begins and as it ends, with what was counted in between."""
 
-    def __init__(self, say: Callable[[dict[str, Any]], None], totals: Callable[[], dict[str, int]]) -> None:
+    def __init__(
+        self, package: str, say: Callable[[dict[str, Any]], None], totals: Callable[[], dict[str, int]]
+    ) -> None:
         super().__init__()
+        self._package = package
         self._say = say
         self._totals = totals
         self._before: dict[str, int] = {}
@@ -128,9 +131,9 @@ class Result(unittest.TestResult):
         self._began = 0.0
         self._current: str | None = None
 
-    @staticmethod
-    def name(test: Any) -> str:
-        return str(test.id()).removeprefix(PACKAGE + ".")
+    def name(self, test: Any) -> str:
+        """The test's id without the package."""
+        return str(test.id()).removeprefix(self._package + ".")
 
     def startTest(self, test: unittest.TestCase) -> None:
         super().startTest(test)
@@ -225,7 +228,7 @@ def main(argv: list[str]) -> int:
 
     contender = Contender.from_json(spec["contender"])
     try:
-        loaded = unittest.defaultTestLoader.loadTestsFromName(f"{PACKAGE}.{spec['module']}")
+        loaded = unittest.defaultTestLoader.loadTestsFromName(f"{spec['package']}.{spec['module']}")
         totals: Callable[[], dict[str, int]]
         if contender.kind == "plain":
             counter = PlainCounter()
@@ -243,16 +246,17 @@ def main(argv: list[str]) -> int:
     except BaseException:
         say({"kind": "broken", "detail": traceback.format_exc()[-4000:]})
         return 1
+    result = Result(spec["package"], say, totals)
     begun, only = set(spec["begun"]), spec["only"]
     tests = [
         test
         for test in flatten(loaded)
-        if Result.name(test) not in begun
-        and (only is None or Result.name(test) in only)
-        and fnmatch.fnmatchcase(Result.name(test), spec["match"])
+        if result.name(test) not in begun
+        and (only is None or result.name(test) in only)
+        and fnmatch.fnmatchcase(result.name(test), spec["match"])
     ]
     say({"kind": "load", "tests": len(tests)})
-    unittest.TestSuite(tests).run(Result(say, totals))
+    unittest.TestSuite(tests).run(result)
     say({"kind": "done"})
     return 0
 

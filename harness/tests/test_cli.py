@@ -13,13 +13,15 @@ from typing import Any
 
 import pytest
 
-from harness import expectations, report, results, tree
+from harness import contenders, expectations, report, results, tree
 from harness.tests.conftest import CASES, command, environment
 from harness.tree import UsageError
 from harness.verdicts import Cell
 
 Harness = Callable[..., Any]
 F = "harness.tests.faulty:"
+BUDGET_S = 600
+"""For the quick tier under every host, packages aside."""
 
 
 @pytest.mark.parametrize(
@@ -135,6 +137,20 @@ def test_results_of_the_last_run_are_valid() -> None:
     for name in ("conformance", "test_asyncio"):
         if (latest / f"{name}.json").exists():
             results.read(latest / f"{name}.json", name)
+
+
+def test_budget_of_the_quick_tier() -> None:
+    """Whenever the last run was the whole quick tier: it stays within its time on two cores."""
+    path = tree.root() / "results" / "latest" / "conformance.json"
+    if not path.exists():
+        pytest.skip("there is no run yet: make conformance")
+    document = results.read(path)
+    about = document["meta"]
+    ran = {cell["contender"] for cell in document["cells"] if cell["behaviour"] != "NOTRUN"}
+    whole = set(contenders.defaults()) <= ran and len(document["cells"]) >= 70 * len(ran)
+    if about["tier"] != "quick" or about["interrupted"] or not whole or about["machine"]["cores"] < 2:
+        pytest.skip("the last run was another one")
+    assert about["seconds"] <= BUDGET_S * about["scale"]
 
 
 @pytest.mark.parametrize(
