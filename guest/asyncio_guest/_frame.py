@@ -4,14 +4,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import heapq
 import selectors
 import sys
 import types
-from asyncio import base_events, events, log, selector_events
+from asyncio import base_events, constants, events, log, selector_events
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from . import _running
 from ._fingerprints import KNOWN
 
 if TYPE_CHECKING:
@@ -30,6 +33,25 @@ def turn(guest: Guest) -> None:
     below a callback also where the host calls from C.
     """
     guest._iterate()
+
+
+def swap_in(loop: Any) -> Callable[[], None]:
+    """Make `loop` the running loop; the result puts back what was.
+
+    Another loop runs where the host is itself asyncio: its current task, the hooks for async
+    generators and the origin tracking of coroutines belong to that loop.
+    """
+    stack = contextlib.ExitStack()
+    outer = events._get_running_loop()
+    if outer is not None:
+        hooks = sys.get_asyncgen_hooks()
+        depth = sys.get_coroutine_origin_tracking_depth()
+        stack.callback(sys.set_coroutine_origin_tracking_depth, depth)
+        stack.callback(sys.set_asyncgen_hooks, *hooks)
+        sys.set_asyncgen_hooks(firstiter=loop._asyncgen_firstiter_hook, finalizer=loop._asyncgen_finalizer_hook)
+        sys.set_coroutine_origin_tracking_depth(constants.DEBUG_STACK_DEPTH if loop.get_debug() else 0)
+    stack.enter_context(_running.inside(loop))
+    return stack.close
 
 
 def failed(handle: asyncio.Handle, exc: BaseException) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import weakref
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from . import _core, _totals
@@ -26,12 +28,20 @@ class Session:
         self.thread = threading.current_thread()
         self.modals: set[Modal] = set()
         self.counted = False
+        self._signal_methods: list[tuple[str, Callable[..., Any]]] = []
 
     def opened(self, core: _core.Guest) -> None:
         """`core` is about to attach."""
         self.core = core
         _live.add(self)
         _by_loop[self.loop] = self
+        self._signal_methods = [
+            (name, _reasserting(core, method))
+            for name in ("add_signal_handler", "remove_signal_handler")
+            if self.thread is threading.main_thread() and (method := getattr(self.loop, name, None)) is not None
+        ]
+        for name, method in self._signal_methods:
+            setattr(self.loop, name, method)
 
     def closed(self, *extra: str) -> None:
         """The guest is over: count it, once, under the names `extra` too."""
@@ -42,7 +52,12 @@ class Session:
         self.forget()
 
     def forget(self) -> None:
-        """Take the guest off the lists."""
+        """Take the guest off the lists, and its methods off the loop."""
+        attributes = getattr(self.loop, "__dict__", {})
+        for name, method in self._signal_methods:
+            if attributes.get(name) is method:
+                del attributes[name]
+        self._signal_methods = []
         _live.discard(self)
         if _by_loop.get(self.loop) is self:
             del _by_loop[self.loop]
@@ -59,6 +74,23 @@ class Session:
         self.modals.clear()
         self.forget()
         self.core.after_fork_child()
+
+
+def _reasserting(core: _core.Guest, method: Callable[..., Any]) -> Callable[..., Any]:
+    """`method` of the loop sets the signal wakeup descriptor to the loop's self-pipe, or unsets it.
+
+    Whoever took the setting over from there would put back, at its end, a descriptor that is closed by then
+    (PyGObject's MainLoop.run does, and raises OSError).  The guest's own is valid for good.
+    """
+
+    @functools.wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        finally:
+            core.assert_wakeup_fd()
+
+    return call
 
 
 # Weak: a guest lives as long as its host can call it, or as its program holds it.

@@ -103,13 +103,18 @@ iterate_stock(ag_guest *g)
 {
     ag_state *st = g->state;
     PyObject *r, *stopping, *type, *value, *tb;
-    int was, pending;
+    int was;
 
     /* _run_once polls without blocking when something is ready or the loop is stopping. A stand-in for
      * _stopping asks for that; a stop() of the program replaces it and is seen afterwards. */
     was = ag_loop_stopping(g);
     if (was < 0) {
         return -1;
+    }
+    if (g->unknown_selector && g->own_time && g->scheduled != NULL && PyList_GET_SIZE(g->scheduled) > 0) {
+        /* A clock of the loop's own and a selector of its own: virtual time, which the selector moves
+         * on by the timeout that it is given. */
+        was = 1;
     }
     if (!was && PyObject_SetAttr(g->loop, st->s__stopping, st->polling) < 0) {
         return -1;
@@ -127,8 +132,7 @@ iterate_stock(ag_guest *g)
         return -1;
     }
     Py_DECREF(r);
-    pending = 1;
-    return pending;
+    return 2;
 }
 
 /* --- fast --- */

@@ -4,20 +4,23 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 /* --- the wakeup descriptor of signals ---
  *
- * A Ctrl-C must wake a host that blocks in C, so the loop's self-pipe is the process's signal
- * wakeup descriptor for the guest's life. Others take it away: removing the last signal handler sets it
- * to -1, PyGObject's MainLoop.run takes it. CPython does not export PySignal_SetWakeupFd, and the Python
- * function makes two system calls, so it is asserted again when something may have happened: at the end of a
- * turn, but not twice within AG_WAKEUP_TURN_NS unless the loop's signal handlers have changed, and in prepare, which
- * needs the GIL for it, after AG_WAKEUP_PREPARE_NS. */
+ * A Ctrl-C must wake a host that blocks in C, so a pipe of ours is the process's signal wakeup
+ * descriptor for the guest's life; what comes out of it goes on to the loop's self-pipe, which is where
+ * asyncio expects the numbers of signals. Others take the setting away: the loop itself when a handler is
+ * added or the last one is removed, PyGObject's MainLoop.run. CPython does not export PySignal_SetWakeupFd, and the
+ * Python function makes two system calls, so it is asserted again when something may have happened: at the
+ * end of a turn, but not twice within AG_WAKEUP_TURN_NS unless the loop's signal handlers have changed, and
+ * in prepare, which needs the GIL for it, after AG_WAKEUP_PREPARE_NS. It is taken in the first turn and not
+ * at the start: the host's main loop begins in between, and puts back at its end what it found. */
 
 #define AG_WAKEUP_TURN_NS INT64_C(10000000)
 #define AG_WAKEUP_PREPARE_NS INT64_C(100000000)
-/* The host's main loop starts, and takes the descriptor, after the guest was attached. */
-#define AG_WAKEUP_FIRST_TURNS 4
+/* A loop that always has something to do looks at the pipe that often. */
+#define AG_SIGNAL_PIPE_NS INT64_C(1000000)
 
 /* signal.set_wakeup_fd(fd, warn_on_full_buffer=False): a storm of signals is no news after the
  * first. 0, or -1 with an exception. */
@@ -42,40 +45,74 @@ set_wakeup_fd(ag_guest *g, int fd, int *ret_before)
     return 0;
 }
 
-int
-ag_wakeup_fd_take(ag_guest *g)
+/* The number of the loop's own self-pipe, which add_signal_handler sets; -1. */
+static int
+csock_fd(ag_guest *g)
 {
-    PyObject *csock, *fd;
-    long number;
+    PyObject *csock = PyObject_GetAttr(g->loop, g->state->s__csock);
+    PyObject *fd = csock != NULL && csock != Py_None ? PyObject_CallMethodNoArgs(csock, g->state->s_fileno) : NULL;
+    long number = fd != NULL && PyLong_Check(fd) ? PyLong_AsLong(fd) : -1;
 
-    g->wakeup_fd = -1;
-    if (!g->own_wakeup_fd) {
-        return 0;
+    PyErr_Clear();
+    Py_XDECREF(csock);
+    Py_XDECREF(fd);
+    return (int)number;
+}
+
+/* `before` was set when we set ours: whoever it belongs to gets it back in the end. */
+static void
+note_before(ag_guest *g, int before)
+{
+    if (before >= 0 && before != g->wakeup_fd && before != csock_fd(g)) {
+        g->wakeup_fd_before = before;
     }
-    csock = PyObject_GetAttr(g->loop, g->state->s__csock);
-    if (csock == NULL || csock == Py_None) {
-        /* A loop without a self-pipe has no descriptor either: it is always due. */
-        Py_XDECREF(csock);
-        PyErr_Clear();
-        return 0;
+}
+
+static void
+take_wakeup_fd(ag_guest *g)
+{
+    int before;
+    int read_fd, write_fd;
+
+    g->own_wakeup_fd = false;
+    if (ag_signal_pipe(&read_fd, &write_fd) < 0 || ag_waitset_add(&g->ws, read_fd) < 0) {
+        return;
     }
-    fd = PyObject_CallMethodNoArgs(csock, g->state->s_fileno);
-    Py_DECREF(csock);
-    if (fd == NULL) {
-        return -1;
+    if (set_wakeup_fd(g, write_fd, &before) < 0) {
+        PyErr_WriteUnraisable(g->state->set_wakeup_fd);
+        return;
     }
-    number = PyLong_Check(fd) ? PyLong_AsLong(fd) : -1;
-    Py_DECREF(fd);
-    if (number < 0) {
-        PyErr_Clear();
-        return 0;
-    }
-    if (set_wakeup_fd(g, (int)number, &g->wakeup_fd_before) < 0) {
-        return -1;
-    }
-    g->wakeup_fd = (int)number;
+    g->signal_fd = read_fd;
+    g->wakeup_fd = write_fd;
+    g->wakeup_fd_before = -1;
+    note_before(g, before);
     g->wakeup_asserted = ag_clock();
-    return 0;
+}
+
+/* Hand signal numbers on to the loop's self-pipe. 1: there were some. */
+static int
+forward_signals(ag_guest *g)
+{
+    char buf[256];
+    ssize_t n;
+    int any = 0;
+
+    if (g->signal_fd < 0) {
+        return 0;
+    }
+    g->signal_pipe_read = ag_clock();
+    while ((n = read(g->signal_fd, buf, sizeof buf)) > 0) {
+        PyObject *csock = PyObject_GetAttr(g->loop, g->state->s__csock);
+        PyObject *r = csock != NULL && csock != Py_None ? PyObject_CallMethod(csock, "send", "y#", buf, (Py_ssize_t)n)
+                                                        : Py_NewRef(Py_None);
+
+        /* Full: the loop has more than enough to wake for. Closed: it will hear of no signal. */
+        PyErr_Clear();
+        Py_XDECREF(r);
+        Py_XDECREF(csock);
+        any = 1;
+    }
+    return any;
 }
 
 /* GIL held, on the guest's thread; own_wakeup_fd says that it is the main thread. */
@@ -86,10 +123,11 @@ assert_wakeup_fd(ag_guest *g, int64_t now)
 
     g->wakeup_asserted = now;
     if (set_wakeup_fd(g, g->wakeup_fd, &before) < 0) {
-        /* The self-pipe is closed: the program has closed its loop's insides. */
-        PyErr_Clear();
+        PyErr_WriteUnraisable(g->state->set_wakeup_fd);
         g->wakeup_fd = -1;
+        return;
     }
+    note_before(g, before);
 }
 
 /* At the end of a turn. */
@@ -104,12 +142,21 @@ assert_wakeup_fd_turn(ag_guest *g)
     }
     handlers = g->signal_handlers != NULL ? PyDict_GET_SIZE(g->signal_handlers) : 0;
     now = ag_clock();
-    if (now - g->wakeup_asserted < AG_WAKEUP_TURN_NS && handlers == g->signal_handlers_seen
-        && g->counters.turns > AG_WAKEUP_FIRST_TURNS) {
+    if (now - g->wakeup_asserted < AG_WAKEUP_TURN_NS && handlers == g->signal_handlers_seen) {
         return;
     }
     g->signal_handlers_seen = handlers;
     assert_wakeup_fd(g, now);
+}
+
+void
+ag_wakeup_fd_assert(ag_guest *g)
+{
+    if (g->own_wakeup_fd && g->phase == AG_STATE_ATTACHED) {
+        take_wakeup_fd(g);
+    } else if (g->wakeup_fd >= 0) {
+        assert_wakeup_fd(g, ag_clock());
+    }
 }
 
 void
@@ -120,7 +167,8 @@ ag_wakeup_fd_release(ag_guest *g)
     if (ours < 0) {
         return;
     }
-    g->wakeup_fd = -1;
+    g->wakeup_fd = g->signal_fd = -1;
+    g->own_wakeup_fd = false;
     if (set_wakeup_fd(g, g->wakeup_fd_before, &now) < 0) {
         /* Whoever had it before has closed it since. */
         PyErr_Clear();
@@ -129,7 +177,7 @@ ag_wakeup_fd_release(ag_guest *g)
             return;
         }
     }
-    if (now != ours && set_wakeup_fd(g, now, NULL) < 0) {
+    if (now != ours && now != csock_fd(g) && set_wakeup_fd(g, now, NULL) < 0) {
         /* Somebody had taken it and would have kept it, but has closed it. */
         PyErr_Clear();
     }
@@ -279,7 +327,7 @@ turn_body(ag_guest *g)
 {
     int64_t start = ag_clock(), before = start, after;
     Py_ssize_t iterations = 0;
-    bool ran_any = false;
+    bool ran_any = false, entered_idle = false;
     int error = atomic_exchange(&g->waiter_error, 0);
 
     if (atomic_exchange(&g->sync_post, 0)) {
@@ -335,6 +383,9 @@ turn_body(ag_guest *g)
         }
         if (r == 0) {
             /* Nothing ran, and so there is nothing to do: `fast` looks at the selector itself. */
+            if (!ran_any && forward_signals(g)) {
+                continue;
+            }
             break;
         }
         if (ag_loop_refetch(g) < 0) {
@@ -351,10 +402,15 @@ turn_body(ag_guest *g)
             }
             break;
         }
-        if (!g->fast) {
+        if (r == 2) {
             more = more_to_do(g);
             if (more == 0) {
-                break;
+                if (!g->own_run_once || entered_idle) {
+                    break;
+                }
+                /* asyncio enters _run_once once more and sleeps inside: an overridden one has work of its own
+                 * there, perhaps. */
+                entered_idle = true;
             }
         }
     }
@@ -383,50 +439,40 @@ ag_guest_iterate(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* Make the guest's loop the running one for the turn. On a host that is itself asyncio another one is:
- * it comes back in *ret_before. */
+/* Make the guest's loop the running one for the turn. It is, mostly: the guest's life counts as one
+ * run_forever. Where something else runs (a host that is itself asyncio, code of the host's that has left
+ * the loop for a moment) *ret_back is a callable that puts back what was. */
 static int
-enter_loop(ag_guest *g, PyObject **ret_before)
+enter_loop(ag_guest *g, PyObject **ret_back)
 {
-    PyObject *running = PyObject_CallNoArgs(g->state->get_running_loop);
-    PyObject *r;
+    PyObject *running = PyObject_CallNoArgs(g->get_running_loop);
 
-    *ret_before = NULL;
+    *ret_back = NULL;
     if (running == NULL) {
         return -1;
     }
+    Py_DECREF(running);
     if (running == g->loop) {
-        Py_DECREF(running);
         return 0;
     }
-    r = PyObject_CallOneArg(g->state->set_running_loop, g->loop);
-    if (r == NULL) {
-        Py_DECREF(running);
-        return -1;
-    }
-    Py_DECREF(r);
-    if (running == Py_None) {
-        Py_DECREF(running);
-    } else {
-        *ret_before = running;
-    }
-    return 0;
+    *ret_back = PyObject_CallOneArg(g->state->frame_swap_in, g->loop);
+    return *ret_back != NULL ? 0 : -1;
 }
 
 static void
-leave_loop(ag_guest *g, PyObject *before)
+leave_loop(ag_guest *g, PyObject *back)
 {
     PyObject *r;
 
-    if (before == NULL) {
+    if (back == NULL) {
         return;
     }
-    r = PyObject_CallOneArg(g->state->set_running_loop, before);
+    r = PyObject_CallNoArgs(back);
     if (r == NULL) {
         PyErr_WriteUnraisable(g->loop);
     }
     Py_XDECREF(r);
-    Py_DECREF(before);
+    Py_DECREF(back);
 }
 
 static ag_result
@@ -448,6 +494,11 @@ turn_locked(ag_guest *g)
     case AG_SELECTOR_ALWAYS_DUE: g->counters.turns_always_due++; break;
     }
     ag_waitset_drain(&g->ws);
+    if (g->own_wakeup_fd) {
+        take_wakeup_fd(g);
+    } else if (start - g->signal_pipe_read > AG_SIGNAL_PIPE_NS) {
+        forward_signals(g);
+    }
     if (g->selector_class == AG_SELECTOR_ALWAYS_DUE && (ag_loop_look(g) < 0 || ag_engine_probe(g) < 0)) {
         ask_on_stop(g, take_exception());
     }
@@ -714,7 +765,8 @@ ag_guest_attach(ag_guest *g)
         PyErr_SetString(PyExc_RuntimeError, "the guest was attached before");
         return -1;
     }
-    if (ag_loop_look(g) < 0 || ag_engine_probe(g) < 0) {
+    g->get_running_loop = PyObject_GetAttr(g->state->events, g->state->s__get_running_loop);
+    if (g->get_running_loop == NULL || ag_loop_look(g) < 0 || ag_engine_probe(g) < 0) {
         return -1;
     }
     g->self_owned = true;
@@ -722,9 +774,6 @@ ag_guest_attach(ag_guest *g)
     if (g->ops == NULL) {
         g->phase = AG_STATE_ATTACHED;
         ag_wake_impl(g);
-        if (ag_wakeup_fd_take(g) < 0) {
-            goto fail;
-        }
         return 0;
     }
     if ((g->strategy == AG_STRATEGY_WAITER || !(g->ops->caps & AG_HOST_PREPARE)) && ag_notify_install(g) < 0) {
@@ -769,9 +818,6 @@ ag_guest_attach(ag_guest *g)
             }
             goto fail;
         }
-    }
-    if (ag_wakeup_fd_take(g) < 0) {
-        goto fail;
     }
     return 0;
 
@@ -1149,6 +1195,12 @@ ag_guest_forked(ag_guest *g)
         g->waiter = NULL;
     }
     g->waiter_tstate = NULL;
+    if (g->running && g->host != NULL) {
+        /* The fork happened inside ops->run: it must return, so that the child can unwind. */
+        if (g->ops->quit != NULL) {
+            g->ops->quit(g->host);
+        }
+    }
     g->host = NULL;
     g->calls = NULL;
     ag_wakeup_fd_release(g);

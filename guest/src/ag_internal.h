@@ -29,6 +29,8 @@
     X(_cancelled)           \
     X(_context)             \
     X(_csock)               \
+    X(_get_running_loop)    \
+    X(_set_running_loop)    \
     X(_debug)               \
     X(_fd_to_key)           \
     X(_process_events)      \
@@ -67,8 +69,8 @@ typedef struct ag_state {
     PyTypeObject *timer_handle_type;
     PyTypeObject *epoll_selector_type;  /* or kqueue's; NULL where there is neither */
     PyObject *mirrored_types;           /* tuple: Poll-, Select-, DevpollSelector */
-    PyObject *get_running_loop;         /* asyncio._get_running_loop */
-    PyObject *set_running_loop;
+    PyObject *events;                   /* asyncio.events, where tests swap the functions */
+    bool has_signal_pipe;
     PyObject *heappop;
     PyObject *heapify;
     PyObject *zero;                     /* the int 0 */
@@ -79,6 +81,7 @@ typedef struct ag_state {
     PyObject *frame_failed;
     PyObject *frame_probe;
     PyObject *frame_run_debug;
+    PyObject *frame_swap_in;
     /* offsets of the slots of Handle and TimerHandle; -1: the layout is not the known one */
     Py_ssize_t off_callback, off_args, off_cancelled, off_context, off_when, off_scheduled;
     /* One guest a thread: the live ones. Guarded by `mutex`, not by the GIL, which
@@ -132,6 +135,8 @@ struct ag_guest {
     PyObject *scheduled;
     PyObject *fd_to_key;
     ag_selector_class selector_class;
+    bool unknown_selector;  /* neither watched nor mirrored */
+    bool own_run_once;      /* the loop overrides _run_once() */
     bool own_time;          /* the loop overrides time() */
     int64_t deadline;
 
@@ -156,14 +161,17 @@ struct ag_guest {
     PyThreadState *waiter_tstate;
     _Atomic(int) waiter_error;  /* -errno of the last failed post */
     atomic_int sync_post;       /* a post called us back on its own stack */
+    PyObject *get_running_loop;     /* of asyncio.events, as of attach */
     PyObject *notify_soon, *notify_at;
     ag_call *calls;             /* ops->call outstanding */
 
     /* options */
     int64_t budget_ns;
     Py_ssize_t max_iterations;  /* a turn; 0: no limit */
-    bool own_wakeup_fd;
+    bool own_wakeup_fd;         /* until it is taken */
     int wakeup_fd;              /* -1: not set */
+    int signal_fd;              /* the other end of it, in the wait set; -1 */
+    int64_t signal_pipe_read;   /* when last, ns */
     int wakeup_fd_before;
     int64_t wakeup_asserted;    /* when, ns */
     PyObject *signal_handlers;  /* the loop's dict, or NULL */
@@ -205,7 +213,8 @@ extern PyType_Spec ag_notify_spec;
 
 /* Choose between stock and fast again. 0, or -1 with an exception. */
 int ag_engine_probe(ag_guest *g);
-/* One iteration. 1: it ran something, 0: there was nothing to run, -1 with an exception. */
+/* One iteration. 1: it ran something, 0: there was nothing to run, 2: one of stock's, which does not
+ * tell; -1 with an exception. */
 int ag_engine_iterate(ag_guest *g);
 
 /* --- ag_guest.c --- */
@@ -223,8 +232,16 @@ int ag_guest_call(ag_guest *g, PyObject *fn);
 void ag_guest_detach(ag_guest *g);
 void ag_guest_forked(ag_guest *g);
 void ag_guest_unlink(ag_guest *g);  /* from the list of live guests */
+void ag_wakeup_fd_assert(ag_guest *g);
 void ag_wakeup_fd_release(ag_guest *g);
-int ag_wakeup_fd_take(ag_guest *g);
+
+/* --- ag_process.c --- */
+
+/* The process's signal pipe. 0 or -errno. */
+int ag_signal_pipe(int *ret_read, int *ret_write);
+/* One more, one less interpreter; the last one closes it. */
+void ag_signal_pipe_use(void);
+void ag_signal_pipe_drop(void);
 
 PyObject *ag_guest_iterate(PyObject *self, PyObject *ignored);
 

@@ -179,7 +179,10 @@ classify(ag_guest *g, int *ret_fd)
     PyObject *dict;
 
     *ret_fd = -1;
-    if (sel == NULL || overrides(g, st->s__run_once, st->run_once)) {
+    g->unknown_selector = false;
+    if (sel == NULL || (g->own_time && g->own_run_once)) {
+        /* An overridden _run_once beside a clock of the loop's own (asyncio's TestLoop) moves that clock on. With
+         * asyncio's own clock it is an observer, and the selector tells when there is something to do. */
         return AG_SELECTOR_ALWAYS_DUE;
     }
     if (st->epoll_selector_type != NULL && Py_IS_TYPE(sel, st->epoll_selector_type)) {
@@ -191,6 +194,7 @@ classify(ag_guest *g, int *ret_fd)
         bool patched = PyDict_GetItemWithError(dict, st->s_select) != NULL;
         Py_DECREF(dict);
         if (patched) {
+            g->unknown_selector = true;
             return AG_SELECTOR_ALWAYS_DUE;
         }
         *ret_fd = fileno_of(g, sel);
@@ -210,6 +214,7 @@ classify(ag_guest *g, int *ret_fd)
             return *ret_fd < 0 ? -1 : AG_SELECTOR_MIRRORED;
         }
     }
+    g->unknown_selector = true;
     return AG_SELECTOR_ALWAYS_DUE;
 }
 
@@ -227,6 +232,7 @@ ag_loop_look(ag_guest *g)
         Py_CLEAR(sel);
     }
     Py_XSETREF(g->selector, sel);
+    g->own_run_once = overrides(g, g->state->s__run_once, g->state->run_once);
     g->own_time = overrides(g, g->state->s_time, g->state->time);
     cls = classify(g, &fd);
     if (cls < 0) {

@@ -111,7 +111,7 @@ guest_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     /* What dealloc looks at, before anything can fail. */
     g->ws.fd = g->ws.timer_fd = g->ws.wake_fd = g->ws.inner_fd = -1;
-    g->wakeup_fd = -1;
+    g->wakeup_fd = g->signal_fd = -1;
     g->phase = AG_STATE_DONE;
     g->module = Py_NewRef(module);
     g->state = state_of(module);
@@ -211,6 +211,7 @@ guest_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(g->fd_to_key);
     Py_VISIT(g->ops_capsule);
     Py_VISIT(g->toolkit);
+    Py_VISIT(g->get_running_loop);
     Py_VISIT(g->notify_soon);
     Py_VISIT(g->notify_at);
     Py_VISIT(g->on_stop);
@@ -237,6 +238,7 @@ guest_clear(PyObject *self)
     Py_CLEAR(g->fd_to_key);
     Py_CLEAR(g->engine_reason);
     Py_CLEAR(g->toolkit);
+    Py_CLEAR(g->get_running_loop);
     Py_CLEAR(g->notify_soon);
     Py_CLEAR(g->notify_at);
     Py_CLEAR(g->on_stop);
@@ -392,6 +394,16 @@ guest_release_wakeup_fd(PyObject *self, PyObject *Py_UNUSED(ignored))
 }
 
 static PyObject *
+guest_assert_wakeup_fd(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (check_thread(SELF(self)) < 0) {
+        return NULL;
+    }
+    ag_wakeup_fd_assert(SELF(self));
+    Py_RETURN_NONE;
+}
+
+static PyObject *
 guest_host_died(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     ag_host_died_impl(SELF(self));
@@ -460,6 +472,8 @@ static PyMethodDef guest_methods[] = {
     {"host_died", guest_host_died, METH_NOARGS, "The host calls back no more."},
     {"release_wakeup_fd", guest_release_wakeup_fd, METH_NOARGS,
      "Give the signal wakeup descriptor back, before the loop's self-pipe is closed."},
+    {"assert_wakeup_fd", guest_assert_wakeup_fd, METH_NOARGS,
+     "Set the signal wakeup descriptor again, after the loop has set or unset its own."},
     {"after_fork_child", guest_after_fork_child, METH_NOARGS, "In a forked child: close descriptors, touch no host."},
     {"counters", guest_counters, METH_NOARGS, "The counters as a dict."},
     {"_iterate", ag_guest_iterate, METH_NOARGS, "The iterations of a turn; for asyncio_guest._frame."},
@@ -810,8 +824,7 @@ load_asyncio(ag_state *st)
         || (st->time = attr_of(st->base_loop_type, "time")) == NULL
         || (st->handle_type = (PyTypeObject *)attr_of(asyncio, "Handle")) == NULL
         || (st->timer_handle_type = (PyTypeObject *)attr_of(asyncio, "TimerHandle")) == NULL
-        || (st->get_running_loop = attr_of(asyncio, "_get_running_loop")) == NULL
-        || (st->set_running_loop = attr_of(asyncio, "_set_running_loop")) == NULL
+        || (st->events = PyImport_ImportModule("asyncio.events")) == NULL
         || (st->heappop = attr_of(heapq, "heappop")) == NULL
         || (st->heapify = attr_of(heapq, "heapify")) == NULL
         || (st->set_wakeup_fd = attr_of(signal, "set_wakeup_fd")) == NULL || selectors == NULL) {
@@ -876,7 +889,16 @@ core_exec(PyObject *module)
 {
     ag_state *st = state_of(module);
     PyObject *frame;
+    int err, unused;
 
+    err = ag_signal_pipe(&unused, &unused);
+    if (err < 0) {
+        errno = -err;
+        PyErr_SetFromErrno(PyExc_OSError);
+        return -1;
+    }
+    ag_signal_pipe_use();
+    st->has_signal_pipe = true;
 #define X(name)                                               \
     st->s_##name = PyUnicode_InternFromString(#name);         \
     if (st->s_##name == NULL) {                               \
@@ -899,7 +921,8 @@ core_exec(PyObject *module)
     if (st->zero == NULL || st->polling == NULL || (st->frame_turn = attr_of(frame, "turn")) == NULL
         || (st->frame_failed = attr_of(frame, "failed")) == NULL
         || (st->frame_probe = attr_of(frame, "probe")) == NULL
-        || (st->frame_run_debug = attr_of(frame, "run_debug")) == NULL) {
+        || (st->frame_run_debug = attr_of(frame, "run_debug")) == NULL
+        || (st->frame_swap_in = attr_of(frame, "swap_in")) == NULL) {
         Py_XDECREF(frame);
         return -1;
     }
@@ -960,8 +983,8 @@ core_clear(PyObject *module)
     Py_CLEAR(st->timer_handle_type);
     Py_CLEAR(st->epoll_selector_type);
     Py_CLEAR(st->mirrored_types);
-    Py_CLEAR(st->get_running_loop);
-    Py_CLEAR(st->set_running_loop);
+    Py_CLEAR(st->events);
+    Py_CLEAR(st->frame_swap_in);
     Py_CLEAR(st->heappop);
     Py_CLEAR(st->heapify);
     Py_CLEAR(st->zero);
@@ -980,6 +1003,10 @@ core_free(void *module)
     ag_state *st = state_of(module);
 
     core_clear(module);
+    if (st->has_signal_pipe) {
+        st->has_signal_pipe = false;
+        ag_signal_pipe_drop();
+    }
     if (st != NULL && st->mutex != NULL) {
         pthread_mutex_destroy(st->mutex);
         PyMem_RawFree(st->mutex);

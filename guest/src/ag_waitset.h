@@ -36,6 +36,9 @@ void ag_waitset_close(ag_waitset *ws);
  * 0 or -errno; -ELOOP: nested deeper than the kernel allows. */
 int ag_waitset_inner(ag_waitset *ws, int fd);
 
+/* Watch a further descriptor, level-triggered, until the set is closed. 0 or -errno. */
+int ag_waitset_add(ag_waitset *ws, int fd);
+
 /* Become readable at `deadline` (absolute ns; in the past: at once; INT64_MAX: never). Makes no
  * system call when nothing changes. Host thread. 0 or -errno. */
 int ag_waitset_arm(ag_waitset *ws, int64_t deadline);

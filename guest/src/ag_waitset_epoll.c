@@ -94,6 +94,12 @@ ag_waitset_inner(ag_waitset *ws, int fd)
 }
 
 int
+ag_waitset_add(ag_waitset *ws, int fd)
+{
+    return add(ws, fd);
+}
+
+int
 ag_waitset_arm(ag_waitset *ws, int64_t deadline)
 {
     struct itimerspec its = {0};

@@ -81,6 +81,12 @@ ag_waitset_inner(ag_waitset *ws, int fd)
 }
 
 int
+ag_waitset_add(ag_waitset *ws, int fd)
+{
+    return change(ws, (uintptr_t)fd, EVFILT_READ, EV_ADD, 0, 0);
+}
+
+int
 ag_waitset_arm(ag_waitset *ws, int64_t deadline)
 {
     int err;
