@@ -19,7 +19,9 @@
 #include <errno.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <sys/select.h>
+#include <unistd.h>
 
 #define OVERDUE_MS 10               /* a guest put behind the host's work is not put off for longer */
 
@@ -28,7 +30,6 @@ typedef void (*action)(void *);
 typedef struct tk_host {
     ag_guest *guest;
     Tcl_Interp *interp;
-    Tcl_ThreadId thread;
     PyObject *app;                  /* _tkinter.tkapp, kept alive by the command; NULL: a C embedder */
     Tcl_CmdInfo command;
     char name[48];                  /* of the command */
@@ -36,6 +37,7 @@ typedef struct tk_host {
     void *arg;
     int depth;                      /* callbacks of ours on the stack, and run */
     int closed;
+    int post_fd;                    /* strategy waiter: an eventfd that tk_post writes to; or -1 */
     int prepare;                    /* the event source is there */
     int due;                        /* ag_prepare said so, and no turn has run since */
     int queued;                     /* a due_event is in the queue */
@@ -142,6 +144,15 @@ static void
 on_readable(ClientData data, int mask)
 {
     (void)mask;
+    enter(data, dispatch, data);
+}
+
+static void
+on_post(ClientData data, int mask)
+{
+    eventfd_t count;
+    (void)mask;
+    eventfd_read(((tk_host *)data)->post_fd, &count);
     enter(data, dispatch, data);
 }
 
@@ -278,21 +289,19 @@ tk_again(void *host)
     return 0;
 }
 
+/* Not by Tcl_ThreadQueueEvent(): Tcl finds the queue by the thread's id, and knows a thread that ended without
+ * Tcl_FinalizeThread() for ever. Ids are given out again, and the event would go to the dead one's queue. */
 static int
 tk_post(void *host)
 {
-    tk_host *h = host;
-    Tcl_ThreadQueueEvent(h->thread, &new_event(h, event_proc, dispatch, h)->header, TCL_QUEUE_TAIL);
-    Tcl_ThreadAlert(h->thread);
-    return 0;
+    return eventfd_write(((tk_host *)host)->post_fd, 1) < 0 ? -errno : 0;
 }
 
 static int
 tk_call(void *host, void (*fn)(void *), void *arg)
 {
     tk_host *h = host;
-    Tcl_ThreadQueueEvent(h->thread, &new_event(h, event_proc, fn, arg)->header, TCL_QUEUE_TAIL);
-    Tcl_ThreadAlert(h->thread);     /* a plain queueing would wait for the end of a sleep that has begun */
+    Tcl_QueueEvent(&new_event(h, event_proc, fn, arg)->header, TCL_QUEUE_TAIL);
     return 0;
 }
 
@@ -342,7 +351,6 @@ tk_quit(void *host)
         PyErr_Clear();
         PyErr_Restore(type, value, tb);
     }
-    Tcl_ThreadAlert(h->thread);
 }
 
 static void
@@ -351,6 +359,10 @@ tk_close(void *host)
     tk_host *h = host;
 
     Tcl_DeleteFileHandler(ag_fd(h->guest));
+    if (h->post_fd >= 0) {
+        Tcl_DeleteFileHandler(h->post_fd);
+        close(h->post_fd);
+    }
     again_cancel(h);
     if (h->prepare) {
         Tcl_DeleteEventSource(setup, check, h);
@@ -466,6 +478,7 @@ tk_open(void **ret_host, const ag_open_args *args)
 {
     tk_host *h = NULL;
     PyObject *app = NULL;
+    int post_fd = -1;
 
     if (ag_import() < 0) {
         return -1;
@@ -478,13 +491,20 @@ tk_open(void **ret_host, const ag_open_args *args)
     }
     h = PyMem_RawCalloc(1, sizeof *h);
     if (h == NULL) {
-        Py_XDECREF(app);
         PyErr_NoMemory();
-        return -1;
+        goto fail;
+    }
+    if (args->strategy == AG_STRATEGY_WAITER && (post_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        goto fail;
+    }
+    if (post_fd >= FD_SETSIZE && !notifier_is_ours) {
+        PyErr_SetString(PyExc_OSError, "Tcl's own notifier knows 1024 descriptors only");
+        goto fail;
     }
     h->guest = args->guest;
     h->interp = args->native;
-    h->thread = Tcl_GetCurrentThread();
+    h->post_fd = -1;
     if (app != NULL) {
         if (find_interp(app, &h->interp) < 0 || make_command(h, app) < 0) {
             goto fail;
@@ -498,12 +518,18 @@ tk_open(void **ret_host, const ag_open_args *args)
     if (args->strategy == AG_STRATEGY_WATCH) {
         Tcl_CreateEventSource(setup, check, h);
         h->prepare = 1;
+    } else {
+        Tcl_CreateFileHandler(post_fd, TCL_READABLE, on_post, h);
+        h->post_fd = post_fd;
     }
     *ret_host = h;
     return 0;
 
 fail:
-    Py_DECREF(app);
+    if (post_fd >= 0) {
+        close(post_fd);
+    }
+    Py_XDECREF(app);
     PyMem_RawFree(h);
     return -1;
 }

@@ -75,6 +75,23 @@ def test_every_thread_may_have_one(program: Any) -> None:
     """) == ["[0, 1, 2, 3, 4, 5]"]
 
 
+def test_thread_ids_are_given_out_again(program: Any) -> None:
+    """Tcl takes a thread for the dead one that had its id, and would queue its events to that one."""
+    assert program("""
+        idents, results = set(), []
+        async def main(i):
+            await asyncio.sleep(0.001)
+            return await asyncio.to_thread(lambda: i)
+        def work(i):
+            idents.add(threading.get_ident())
+            results.append(run(main(i)))
+        for i in range(20):
+            thread = threading.Thread(target=work, args=(i,))
+            thread.start(); thread.join()
+        print(results == list(range(20)), len(idents) < 20)
+    """) == ["True True"]
+
+
 def test_the_interpreter_of_another_thread_is_refused(program: Any) -> None:
     assert program("""
         root = tkinter.Tcl()
