@@ -19,6 +19,7 @@
  */
 #include "asyncio_guest.h"
 
+#include <dlfcn.h>
 #include <glib.h>
 
 #define BEHIND 200
@@ -27,7 +28,9 @@
 typedef struct gl_host {
     ag_guest *guest;
     GMainContext *context;
-    GMainLoop *loop;                /* of run, while it runs */
+    GMainLoop *loop;                /* of run, while it runs without GTK 3 */
+    guint level;                    /* of run's gtk_main(), while that runs */
+    gboolean quitting;              /* ... it is to end when what is nested in it has */
     GSource *main, *behind;
     GPollFD poll;
     GSList *calls;                  /* the GSource of each call that has not begun */
@@ -49,6 +52,8 @@ typedef struct gl_call {
     void *arg;
 } gl_call;
 
+static void quit_gtk3(gl_host *h);
+
 /* ------------------------------------------------------------------------------------------------- the sources */
 
 static gboolean
@@ -62,6 +67,9 @@ main_prepare(GSource *source, gint *timeout)
 {
     gl_host *h = ((gl_source *)source)->host;
     *timeout = -1;
+    if (h->quitting) {
+        quit_gtk3(h);
+    }
     /* A guest that waits behind the host's work is not due; the core says no while a turn is on the stack. */
     return is_due(h, source) || (h->prepare && !h->again && ag_prepare(h->guest, NULL));
 }
@@ -184,17 +192,60 @@ gl_call_soon(void *host, void (*fn)(void *), void *arg)
     return 0;
 }
 
+/* GTK 3's own main loop, where the program has loaded and opened GTK 3: Gtk.main_quit() ends that one and no
+ * other. */
+static struct gtk3_main {
+    void (*main)(void), (*quit)(void);
+    guint (*level)(void);
+    void *(*display)(void);
+} gtk3;     /* functions of a library that is never unloaded; same values each time */
+
+static gboolean
+find_gtk3(void)
+{
+    void *lib = dlopen("libgtk-3.so.0", RTLD_LAZY | RTLD_NOLOAD);
+    if (lib == NULL) {
+        return FALSE;
+    }
+    *(void **)&gtk3.main = dlsym(lib, "gtk_main");
+    *(void **)&gtk3.quit = dlsym(lib, "gtk_main_quit");
+    *(void **)&gtk3.level = dlsym(lib, "gtk_main_level");
+    *(void **)&gtk3.display = dlsym(lib, "gdk_display_get_default");
+    dlclose(lib);
+    return gtk3.main != NULL && gtk3.quit != NULL && gtk3.level != NULL && gtk3.display != NULL
+           && gtk3.display() != NULL;
+}
+
 static int
 gl_run(void *host)
 {
     gl_host *h = host;
-    h->loop = g_main_loop_new(h->context, FALSE);
-    Py_BEGIN_ALLOW_THREADS
-    g_main_loop_run(h->loop);
-    Py_END_ALLOW_THREADS
-    g_main_loop_unref(h->loop);
-    h->loop = NULL;
+    if (h->context == g_main_context_default() && find_gtk3()) {
+        h->level = gtk3.level() + 1;
+        h->quitting = FALSE;
+        Py_BEGIN_ALLOW_THREADS
+        gtk3.main();
+        Py_END_ALLOW_THREADS
+        h->level = 0;
+    } else {
+        h->loop = g_main_loop_new(h->context, FALSE);
+        Py_BEGIN_ALLOW_THREADS
+        g_main_loop_run(h->loop);
+        Py_END_ALLOW_THREADS
+        g_main_loop_unref(h->loop);
+        h->loop = NULL;
+    }
     return PyErr_CheckSignals();
+}
+
+static void
+quit_gtk3(gl_host *h)
+{
+    /* gtk_main_quit() ends the innermost loop: not one of the application's that is nested in ours. */
+    if (gtk3.level() == h->level) {
+        h->quitting = FALSE;
+        gtk3.quit();
+    }
 }
 
 static void
@@ -203,6 +254,9 @@ gl_quit(void *host)
     gl_host *h = host;
     if (h->loop != NULL) {
         g_main_loop_quit(h->loop);
+    } else if (h->level > 0) {
+        h->quitting = TRUE;
+        quit_gtk3(h);
     }
 }
 

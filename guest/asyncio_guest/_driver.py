@@ -214,7 +214,7 @@ class Driver(Session):
             if not task.cancelled() and task.exception() is not None:
                 self.loop.call_exception_handler(
                     {
-                        "message": "unhandled exception during the guest's shutdown",
+                        "message": "unhandled exception during asyncio.run() shutdown",
                         "exception": task.exception(),
                         "task": task,
                     }
