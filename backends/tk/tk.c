@@ -44,7 +44,8 @@ typedef struct tk_host {
     int again;                      /* waiting for on_again */
     Tcl_TimerToken overdue;
     int main_window;                /* "." is traced */
-    int running, stop;              /* run, quit */
+    enum { RUN_NOT, RUN_MAINLOOP, RUN_OURS } running;   /* run is on the stack: tkinter's main loop, or our own */
+    int stop;                       /* quit was called in it */
 } tk_host;
 
 typedef struct tk_event {
@@ -305,20 +306,44 @@ tk_call(void *host, void (*fn)(void *), void *arg)
     return 0;
 }
 
+/* 1, 0 or -1 with an exception. */
+static int
+on_main_thread(void)
+{
+    PyObject *threading = PyImport_ImportModule("threading");
+    PyObject *thread = threading != NULL ? PyObject_CallMethod(threading, "main_thread", NULL) : NULL;
+    PyObject *ident = thread != NULL ? PyObject_GetAttrString(thread, "ident") : NULL;
+    int is = ident == NULL ? -1 : PyLong_AsUnsignedLong(ident) == PyThread_get_thread_ident();
+
+    Py_XDECREF(threading);
+    Py_XDECREF(thread);
+    Py_XDECREF(ident);
+    return is;
+}
+
+/* tkinter has one flag for the quit() of all interpreters: a main loop on another thread would take the one that is
+ * meant for this. So only the main thread runs mainloop(), with its signals and its errors in commands. */
 static int
 tk_run(void *host)
 {
     tk_host *h = host;
-    int err = 0;
+    int err = 0, main_thread = h->app != NULL ? on_main_thread() : 0;
 
+    if (main_thread < 0) {
+        return -1;
+    }
     h->depth++;
-    h->running++;
+    h->running = main_thread ? RUN_MAINLOOP : RUN_OURS;
     if (h->app != NULL) {
         PyObject *app = Py_NewRef(h->app);
-        /* -1: also without a window, and on after the last one closed. */
-        PyObject *done = PyObject_CallMethod(app, "mainloop", "i", -1);
-        err = done == NULL ? -1 : 0;
-        Py_XDECREF(done);
+        do {
+            /* -1: also without a window, and on after the last one closed. */
+            PyObject *done = main_thread ? PyObject_CallMethod(app, "mainloop", "i", -1)
+                                         : PyObject_CallMethod(app, "dooneevent", "i", 0);
+            err = done == NULL ? -1 : 0;
+            Py_XDECREF(done);
+        } while (err == 0 && !main_thread && !h->stop);
+        h->stop = 0;
         Py_DECREF(app);
     } else {
         while (!h->stop && err == 0) {
@@ -329,7 +354,7 @@ tk_run(void *host)
         }
         h->stop = 0;
     }
-    h->running--;
+    h->running = RUN_NOT;
     if (--h->depth == 0 && h->closed) {
         host_free(h, 1);
     }
@@ -344,7 +369,7 @@ tk_quit(void *host)
         return;
     }
     h->stop = 1;
-    if (h->app != NULL) {
+    if (h->running == RUN_MAINLOOP) {
         PyObject *type, *value, *tb;
         PyErr_Fetch(&type, &value, &tb);
         Py_XDECREF(PyObject_CallMethod(h->app, "quit", NULL));
