@@ -42,6 +42,7 @@ typedef struct tk_host {
     int due;                        /* ag_prepare said so, and no turn has run since */
     int queued;                     /* a due_event is in the queue */
     int again;                      /* waiting for on_again */
+    Tcl_TimerToken behind;          /* ... by the timer of on_idle */
     Tcl_TimerToken overdue;
     int main_window;                /* "." is traced */
     enum { RUN_NOT, RUN_MAINLOOP, RUN_OURS } running;   /* run is on the stack: tkinter's main loop, or our own */
@@ -230,13 +231,14 @@ again_cancel(tk_host *h)
     if (h->again) {
         h->again = 0;
         Tcl_DeleteTimerHandler(h->overdue);
+        Tcl_DeleteTimerHandler(h->behind);
+        h->behind = NULL;
         Tcl_CancelIdleCall(on_idle, h);
-        Tcl_CancelIdleCall(on_again, h);
     }
 }
 
-/* The second idle call and the timer; whichever comes first cancels the other. An idle call alone starves
- * under a flood of timers, a timer alone comes late on an idle host. */
+/* Either timer; the first cancels the other. The idle call alone starves under a flood of timers, the 10 ms
+ * alone come late on an idle host. */
 static void
 on_again(ClientData data)
 {
@@ -244,12 +246,14 @@ on_again(ClientData data)
     enter(data, dispatch, data);
 }
 
-/* The first idle call: Tk's redraws were asked for later than this, so let them pass; and with them what has become
- * due during the last turn. */
+/* Tk's redraws and idle work were asked for before this and have passed. The turn itself comes by a timer of no
+ * delay and never from here: "update idletasks", and Tk itself when it maps a window, run idle calls until there
+ * are none, and a turn that leaves work would ask for the next one each time. */
 static void
 on_idle(ClientData data)
 {
-    Tcl_DoWhenIdle(on_again, data);
+    tk_host *h = data;
+    h->behind = Tcl_CreateTimerHandler(0, on_again, h);
 }
 
 static void

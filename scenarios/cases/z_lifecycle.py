@@ -306,7 +306,8 @@ def run_executor(t: CaseContext) -> None:
     t.run(main)
     threads, descriptors = _threads(), _descriptors()
     t.log("results", [t.run(main) for _ in range(20)])
-    t.log("threads", _threads() - threads)
+    # The thread in which asyncio shuts the last executor down may still be on its way out.
+    t.check(_threads() - threads <= 1, "threads are left", more=_threads() - threads)
     t.log("descriptors", _descriptors() - descriptors)
 
 
