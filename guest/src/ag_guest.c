@@ -726,6 +726,8 @@ become_done(ag_guest *g)
     g->phase = AG_STATE_DONE;
     if (!g->running) {
         ag_waitset_close(&g->ws);
+        /* Here, on the host's thread: a tkapp must not die on another. */
+        Py_CLEAR(g->toolkit);
     }
     ag_loop_forget(g);
     drop_self(g);
@@ -1119,6 +1121,7 @@ ag_guest_run(ag_guest *g)
         close_host(g);
         if (g->phase == AG_STATE_DONE) {
             ag_waitset_close(&g->ws);
+            Py_CLEAR(g->toolkit);
         }
         PyErr_Restore(type, value, tb);
     }
