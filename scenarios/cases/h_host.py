@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from ..api import CaseContext, Outcome, case
@@ -316,6 +317,65 @@ async def click(t: CaseContext) -> None:
         t.check(len(clicked) == i + 1, "the click did not arrive", clicks=len(clicked))
         t.check(late <= AT_ONCE * t.scale, "the task started late", seconds=late)
     await asyncio.gather(*tasks)
+
+
+@case(
+    "H.01j-host-without-prepare",
+    "Under a host that is only a queue of calls, what its callbacks do (set_result, call_later, cancel) is served at once.",
+    needs="start_guest_run",
+    oracle="own",
+    report="asyncio-glib#3",
+    rejects="a core that does not make its descriptor readable for work of a host callback",
+)
+def host_without_prepare(t: CaseContext) -> None:
+    calls: SimpleQueue[Callable[[], Any]] = SimpleQueue()
+    ended: list[Outcome] = []
+    parts: dict[str, Any] = {}
+    seen: list[str] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        sleeper = asyncio.create_task(asyncio.sleep(3600))
+        parts.update(loop=loop, sleeper=sleeper, result=loop.create_future())
+        seen.append(await parts["result"])
+        timed = loop.create_future()
+        parts["timed"] = timed
+        seen.append(await timed)
+        try:
+            await sleeper
+        except asyncio.CancelledError:
+            seen.append("cancelled")
+
+    def host(until: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + 5 * t.scale
+        while not until():
+            try:
+                calls.get(timeout=max(0.0, deadline - time.monotonic()))()
+            except Empty:
+                break
+        t.check(until(), f"the guest did not hear of {what}", seen=seen)
+
+    def settle() -> None:
+        """Let the guest fall asleep: no call comes for a while."""
+        while True:
+            try:
+                calls.get(timeout=0.05)()
+            except Empty:
+                return
+
+    t.start_guest_run(main, run_sync_soon_threadsafe=calls.put, done_callback=ended.append)
+    host(lambda: "result" in parts, "its start")
+    settle()
+    parts["result"].set_result("set_result")
+    host(lambda: "timed" in parts, "set_result")
+    settle()
+    parts["loop"].call_later(0.01, parts["timed"].set_result, "call_later")
+    host(lambda: len(seen) == 2, "call_later")
+    settle()
+    parts["sleeper"].cancel()
+    host(lambda: bool(ended), "cancel")
+    t.check(seen == ["set_result", "call_later", "cancelled"], "not all was served", seen=seen)
+    ended[0].unwrap()
 
 
 @case(
