@@ -1,8 +1,8 @@
 """``harness bench``: how fast is a guest, and what does its host pay for it?
 
 Each figure comes from processes that run one after another in ABBA blocks: every contender once in order, then
-once in reverse.  Before anything is timed, each contender does the run once under a counter of waits; one that
-does it wrong is not timed.
+once in reverse.  Before anything is timed, each contender does the run once under a counter of waits, and
+passes the run's conformance case; one that does it wrong is not timed.
 """
 
 from __future__ import annotations
@@ -178,11 +178,30 @@ class Bench:
 
     # -- measuring
 
+    def conform(self) -> None:
+        """Each contender passes the conformance case of each run; what it fails is not timed."""
+        cells = [(c, r) for r, cs in self.chosen.items() for c in cs if RUNS[r].case and c.startswith("guest/")]
+        verdicts: dict[tuple[str, str], Any] = {}
+        for i, (name, run_name) in enumerate(cells):
+            case = RUNS[run_name].case
+            assert case is not None
+            self.progress.show(f"checking {name} {case}", i, len(cells))
+            if (name, case) not in verdicts:
+                verdicts[name, case] = self.session.run_cell(name, case)
+            found = verdicts[name, case]
+            if found.behaviour == "NOTRUN":
+                self.failed[name, run_name] = found.reason
+            elif found.behaviour != "PASS":
+                self.failed[name, run_name] = f"{case} is {found.behaviour}: {found.reason}"
+
     def check(self) -> None:
         """Each contender does each run once, counted; what fails is not timed."""
+        self.conform()
         cells = [(c, r) for r, cs in self.chosen.items() for c in cs if r not in ("start",)]
         for i, (name, run_name) in enumerate(cells):
             run = RUNS[run_name]
+            if (name, run_name) in self.failed:
+                continue
             self.progress.show(f"checking {name} {run_name}", i, len(cells))
             try:
                 result = self.spawn(name, run, max(0.5, COUNT_S) if run_name in ("host", "idle") else COUNT_S,

@@ -149,6 +149,13 @@ def test_every_bar_is_of_a_metric_and_a_contender() -> None:
     assert set(plan.DIFFERENCES) <= set(plan.METRICS)
 
 
+def test_every_run_names_a_case_that_exists() -> None:
+    cases = tree.load_cases()
+    for run in plan.RUNS.values():
+        assert run.case is None or run.case in cases
+    assert {name for name, run in plan.RUNS.items() if run.case is None} == {"host", "idle", "start"}
+
+
 def schema() -> dict[str, Any]:
     loaded: dict[str, Any] = json.loads((tree.HERE / "schema" / "bench.json").read_text())
     jsonschema.Draft202012Validator.check_schema(loaded)
