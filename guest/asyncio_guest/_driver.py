@@ -75,7 +75,7 @@ class Driver(Session):
         # The loop does not run yet, so that an eager task factory does not start the task early.
         self.task = self.loop.create_task(coro, context=context)
         try:
-            self._running.enter(hosted=True)
+            self._running.enter(hosted=True, apart=self.host.apart)
             next(self._script)
             self.core.attach()
         except BaseException:

@@ -56,7 +56,7 @@ def swap_in(loop: Any) -> Callable[[], None]:
 
 def failed(handle: asyncio.Handle, exc: BaseException) -> None:
     """Report the exception of a callback, in the words of ``Handle._run``."""
-    callback, args = handle._callback, handle._args  # type: ignore[attr-defined]
+    callback, args = handle._callback, handle._args
     context: dict[str, Any] = {
         "message": f"Exception in callback {_describe(callback, args)}",
         "exception": exc,
@@ -119,6 +119,11 @@ def stood_for(loop_type: type) -> dict[str, Any]:
         "_process_events": getattr(loop_type, "_process_events", None),
         "_add_callback": getattr(loop_type, "_add_callback", None),
         "time": getattr(loop_type, "time", None),
+        "call_soon": getattr(loop_type, "call_soon", None),
+        "_call_soon": getattr(loop_type, "_call_soon", None),
+        "_check_closed": getattr(loop_type, "_check_closed", None),
+        "get_debug": getattr(loop_type, "get_debug", None),
+        "Handle.__init__": events.Handle.__init__,
         "Handle._run": events.Handle._run,
         "TimerHandle._run": events.TimerHandle._run,
         "EpollSelector.select": getattr(getattr(selectors, "EpollSelector", None), "select", None),

@@ -34,6 +34,9 @@ class Host:
     """The toolkit's object, given to ``ops->open`` as ``args->toolkit``."""
     info: Callable[[], Mapping[str, str]] | Mapping[str, str] | None = None
     """What the backend has to say about itself (Tk: its notifier); shown in `Guest.info`."""
+    apart: bool = False
+    """The host is itself asyncio: its callbacks run in a loop of its own, and the guest's loop is the running one only
+    during turns."""
 
     def details(self) -> dict[str, str]:
         """The backend's facts about itself as of now."""

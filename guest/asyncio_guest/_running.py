@@ -42,11 +42,11 @@ def on_main_thread() -> bool:
 
 @contextlib.contextmanager
 def suspended(outer: Any) -> Iterator[None]:
-    """Leave the running loop `outer` and its current task for the length of the block.
+    """Leave the running loop `outer` (None: no loop runs) and its current task for the length of the block.
 
     The order matters from 3.14 on, where both live in the thread state.
     """
-    task = tasks.current_task(outer)
+    task = tasks.current_task(outer) if outer is not None else None
     if task is not None:
         tasks._leave_task(outer, task)
     events._set_running_loop(None)
@@ -98,7 +98,8 @@ class RunForever:
 
     `enter` raises what ``run_forever`` raises for a loop that is closed or running.  When another
     loop already runs on this thread (the host is asyncio itself) and `hosted` is true, that loop stays the
-    running one: the core swaps the two around each turn.
+    running one: the core swaps the two around each turn.  With `apart` the host is asyncio and may not run yet: no
+    loop runs then until it does.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -106,9 +107,9 @@ class RunForever:
         self._entered = False
         self._old_hooks: Any = None
 
-    def enter(self, *, hosted: bool = False) -> None:
+    def enter(self, *, hosted: bool = False, apart: bool = False) -> None:
         outer = running_loop()
-        if not hosted or outer is None:
+        if not hosted or outer is None and not apart:
             self._enter()
             return
         hooks = sys.get_asyncgen_hooks()

@@ -505,9 +505,8 @@ move_due_timers(ag_guest *g)
     return moved;
 }
 
-/* The program may have replaced what the iteration stands for: the cheap part of the probe. */
-static bool
-still_fast(ag_guest *g)
+bool
+ag_engine_still_fast(ag_guest *g)
 {
     ag_state *st = g->state;
     PyObject *debug;
@@ -584,6 +583,15 @@ iterate_fast(ag_guest *g)
 }
 #endif
 
+#ifndef __linux__
+bool
+ag_engine_still_fast(ag_guest *g)
+{
+    (void)g;
+    return false;
+}
+#endif
+
 int
 ag_engine_iterate(ag_guest *g)
 {
@@ -592,7 +600,7 @@ ag_engine_iterate(ag_guest *g)
         if (ag_loop_refetch(g) < 0) {
             return -1;
         }
-        if (still_fast(g)) {
+        if (ag_engine_still_fast(g)) {
             g->counters.iterations_fast++;
             return iterate_fast(g);
         }

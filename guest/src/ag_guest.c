@@ -322,6 +322,15 @@ more_to_do(ag_guest *g)
     return ag_waitset_pending(&g->ws);
 }
 
+/* Something is left to do: have the descriptor say so, unless the host asks ag_prepare. */
+static void
+wake_for_rest(ag_guest *g)
+{
+    if (!(g->ops->caps & AG_HOST_PREPARE)) {
+        ag_wake_impl(g);
+    }
+}
+
 static ag_result
 turn_body(ag_guest *g)
 {
@@ -394,13 +403,21 @@ turn_body(ag_guest *g)
         }
         if (after - start >= g->budget_ns || (g->max_iterations > 0 && iterations >= g->max_iterations)) {
             more = more_to_do(g);
-            if (more < 0) {
-                more = 1;   /* the next iteration meets the same error, and raises it */
+            if (more == 0) {
+                break;
             }
-            if (more) {
-                return AG_MORE;
+            /* An error of the look is met again by the next iteration, which raises it. */
+            if (g->burst_start == 0) {
+                g->burst_start = start;
             }
-            break;
+            if (g->watching && after - g->burst_start < g->budget_ns) {
+                /* Turns cut short by max_iterations: until they have had a budget together, the readable
+                 * descriptor brings the next one as soon as the host has looked around. */
+                wake_for_rest(g);
+                return AG_IDLE;
+            }
+            g->burst_start = 0;
+            return AG_MORE;
         }
         if (r == 2) {
             more = more_to_do(g);
@@ -414,6 +431,7 @@ turn_body(ag_guest *g)
             }
         }
     }
+    g->burst_start = 0;
     if (ran_any) {
         g->spurious_streak = 0;
     } else {
@@ -778,7 +796,8 @@ ag_guest_attach(ag_guest *g)
         ag_wake_impl(g);
         return 0;
     }
-    if ((g->strategy == AG_STRATEGY_WAITER || !(g->ops->caps & AG_HOST_PREPARE)) && ag_notify_install(g) < 0) {
+    if ((g->fast || g->strategy == AG_STRATEGY_WAITER || !(g->ops->caps & AG_HOST_PREPARE))
+        && ag_notify_install(g) < 0) {
         goto fail;
     }
     if (g->ops->open(&g->host, &args) < 0) {

@@ -27,7 +27,10 @@
     X(_args)                \
     X(_callback)            \
     X(_cancelled)           \
+    X(_closed)              \
     X(_context)             \
+    X(_call_soon)           \
+    X(_check_closed)        \
     X(_csock)               \
     X(_get_running_loop)    \
     X(_set_running_loop)    \
@@ -50,7 +53,9 @@
     X(call_at)              \
     X(call_soon)            \
     X(close)                \
+    X(Handle)               \
     X(fileno)               \
+    X(get_debug)            \
     X(popleft)              \
     X(select)               \
     X(time)
@@ -69,7 +74,8 @@ typedef struct ag_state {
     PyTypeObject *timer_handle_type;
     PyTypeObject *epoll_selector_type;  /* or kqueue's; NULL where there is neither */
     PyObject *mirrored_types;           /* tuple: Poll-, Select-, DevpollSelector */
-    PyObject *events;                   /* asyncio.events, where tests swap the functions */
+    PyObject *events;                   /* asyncio.events, where tests swap functions and classes */
+    PyObject *events_dict;              /* borrowed from it */
     bool has_signal_pipe;
     PyObject *heappop;
     PyObject *heapify;
@@ -84,6 +90,7 @@ typedef struct ag_state {
     PyObject *frame_swap_in;
     /* offsets of the slots of Handle and TimerHandle; -1: the layout is not the known one */
     Py_ssize_t off_callback, off_args, off_cancelled, off_context, off_when, off_scheduled;
+    Py_ssize_t off_loop, off_traceback, off_repr;
     /* One guest a thread: the live ones. Guarded by `mutex`, not by the GIL, which
      * free-threaded builds do not have. */
     pthread_mutex_t *mutex;
@@ -179,6 +186,7 @@ struct ag_guest {
 
     PyObject *on_stop, *on_done, *on_host_died;
     PyObject *weakrefs;
+    int64_t burst_start;        /* of turns that followed each other with work left, ns; 0: none */
     unsigned spurious_streak;
     _Atomic(uint64_t) posts, wakes;     /* counted on other threads too */
     ag_counters counters;
@@ -213,6 +221,9 @@ extern PyType_Spec ag_notify_spec;
 
 /* Choose between stock and fast again. 0, or -1 with an exception. */
 int ag_engine_probe(ag_guest *g);
+/* Is the loop in debug mode, or has the program replaced what `fast` stands for? The cheap part of the probe;
+ * false means that this iteration, or this call_soon, is asyncio's own. */
+bool ag_engine_still_fast(ag_guest *g);
 /* One iteration. 1: it ran something, 0: there was nothing to run, 2: one of stock's, which does not
  * tell; -1 with an exception. */
 int ag_engine_iterate(ag_guest *g);

@@ -509,28 +509,122 @@ ag_loop_forget(ag_guest *g)
     Py_CLEAR(g->fd_to_key);
 }
 
-/* --- noticing host-side work on hosts without a prepare phase ---
+/* --- call_soon and call_at of the loop, wrapped as instance attributes ---
  *
- * call_soon and call_at of the loop, wrapped as instance attributes: tasks and futures look them up
- * on the instance each time. Outside a turn they make the descriptor readable, at most once until the
- * next turn; inside one they cost a call in C. */
+ * Tasks and futures look them up on the instance each time. On hosts without a prepare phase they make the
+ * descriptor readable for work that comes outside a turn, at most once until the next turn. Under
+ * the engine `fast` call_soon is asyncio's in C, which is most of what a task's step costs. */
 
 typedef struct {
     PyObject_HEAD
     PyObject *method;       /* the loop's own */
     ag_guest *guest;        /* borrowed; NULL after the guest's end */
     bool timer;             /* call_at: only a new head of the heap is news */
+    bool wakes;             /* the host has no prepare phase to notice by itself */
+    bool stock;             /* the method is the class's, not something put on the instance */
     vectorcallfunc vectorcall;
 } notify_object;
+
+/* BaseEventLoop.call_soon in C, for the engine `fast`: the same Handle in the same queue. NULL without an
+ * exception when it is not to be had so: debug mode, a closed loop, replaced methods, odd arguments. */
+static PyObject *
+fast_call_soon(ag_guest *g, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    ag_state *st = g->state;
+    Py_ssize_t nargs = PyVectorcall_NARGS(nargsf);
+    PyObject *context = NULL, *handle, *arguments, *ready, *r;
+
+    if (nargs < 1 || st->off_loop <= 0 || st->off_traceback <= 0 || st->off_repr <= 0
+        || !ag_engine_still_fast(g)
+        || PyDict_GetItemWithError(g->loop_dict, st->s__closed) != Py_False
+        || PyDict_GetItemWithError(g->loop_dict, st->s__call_soon) != NULL
+        || PyDict_GetItemWithError(g->loop_dict, st->s__check_closed) != NULL
+        || PyDict_GetItemWithError(g->loop_dict, st->s_get_debug) != NULL
+        || PyDict_GetItemWithError(st->events_dict, st->s_Handle) != (PyObject *)st->handle_type
+        || (ready = PyDict_GetItemWithError(g->loop_dict, st->s__ready)) == NULL) {
+        return NULL;
+    }
+    if (kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0) {
+        /* _asyncio's own name for it is not interned. */
+        if (PyTuple_GET_SIZE(kwnames) != 1
+            || PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "context") != 0) {
+            return NULL;
+        }
+        context = args[nargs];
+    }
+    arguments = PyTuple_New(nargs - 1);
+    if (arguments == NULL) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 1; i < nargs; i++) {
+        PyTuple_SET_ITEM(arguments, i - 1, Py_NewRef(args[i]));
+    }
+    context = context == NULL || context == Py_None ? PyContext_CopyCurrent() : Py_NewRef(context);
+    handle = context != NULL ? st->handle_type->tp_alloc(st->handle_type, 0) : NULL;
+    if (handle == NULL) {
+        Py_DECREF(arguments);
+        Py_XDECREF(context);
+        return NULL;
+    }
+    *(PyObject **)((char *)handle + st->off_callback) = Py_NewRef(args[0]);
+    *(PyObject **)((char *)handle + st->off_args) = arguments;
+    *(PyObject **)((char *)handle + st->off_context) = context;
+    *(PyObject **)((char *)handle + st->off_cancelled) = Py_NewRef(Py_False);
+    *(PyObject **)((char *)handle + st->off_loop) = Py_NewRef(g->loop);
+    *(PyObject **)((char *)handle + st->off_traceback) = Py_NewRef(Py_None);
+    *(PyObject **)((char *)handle + st->off_repr) = Py_NewRef(Py_None);
+    r = PyObject_CallMethodOneArg(ready, st->s_append, handle);
+    if (r == NULL) {
+        Py_DECREF(handle);
+        return NULL;
+    }
+    Py_DECREF(r);
+    return handle;
+}
+
+/* The loop's method as its class has it now: a test may have patched the class since. */
+static PyObject *
+call_method(notify_object *n, PyObject *const *args, size_t nargsf, PyObject *kwnames)
+{
+    ag_guest *g = n->guest;
+    PyObject *func, *bound, *r;
+
+    if (g == NULL || !PyMethod_Check(n->method)) {
+        return PyObject_Vectorcall(n->method, args, nargsf, kwnames);
+    }
+    func = PyObject_GetAttr((PyObject *)Py_TYPE(g->loop), n->timer ? g->state->s_call_at : g->state->s_call_soon);
+    if (func == NULL) {
+        return NULL;
+    }
+    if (func == PyMethod_GET_FUNCTION(n->method) || !PyFunction_Check(func)) {
+        Py_DECREF(func);
+        return PyObject_Vectorcall(n->method, args, nargsf, kwnames);
+    }
+    bound = PyMethod_New(func, g->loop);
+    Py_DECREF(func);
+    if (bound == NULL) {
+        return NULL;
+    }
+    r = PyObject_Vectorcall(bound, args, nargsf, kwnames);
+    Py_DECREF(bound);
+    return r;
+}
 
 static PyObject *
 notify_vectorcall(PyObject *self, PyObject *const *args, size_t nargsf, PyObject *kwnames)
 {
     notify_object *n = (notify_object *)self;
-    PyObject *handle = PyObject_Vectorcall(n->method, args, nargsf, kwnames);
     ag_guest *g = n->guest;
+    PyObject *handle = NULL;
 
-    if (handle == NULL || g == NULL || g->turning) {
+    if (g != NULL && g->fast && !n->timer && n->stock) {
+        handle = fast_call_soon(g, args, nargsf, kwnames);
+    }
+    if (handle == NULL && !PyErr_Occurred()) {
+        handle = call_method(n, args, nargsf, kwnames);
+    }
+
+    if (handle == NULL || g == NULL || g->turning || !n->wakes) {
         return handle;
     }
     if (n->timer) {
@@ -655,6 +749,8 @@ wrap(ag_guest *g, PyObject *name, bool timer, PyObject **ret_notify)
     n->method = method;
     n->guest = g;
     n->timer = timer;
+    n->wakes = g->strategy == AG_STRATEGY_WAITER || !(g->ops->caps & AG_HOST_PREPARE);
+    n->stock = PyMethod_Check(method) && g->loop_dict != NULL && PyDict_GetItemWithError(g->loop_dict, name) == NULL;
     n->vectorcall = notify_vectorcall;
     PyObject_GC_Track(n);
     if (PyObject_SetAttr(g->loop, name, (PyObject *)n) < 0) {

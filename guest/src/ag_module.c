@@ -860,6 +860,10 @@ load_asyncio(ag_state *st)
     st->off_context = slot_offset(st->handle_type, "_context");
     st->off_when = slot_offset(st->timer_handle_type, "_when");
     st->off_scheduled = slot_offset(st->timer_handle_type, "_scheduled");
+    st->off_loop = slot_offset(st->handle_type, "_loop");
+    st->off_traceback = slot_offset(st->handle_type, "_source_traceback");
+    st->off_repr = slot_offset(st->handle_type, "_repr");
+    st->events_dict = PyModule_GetDict(st->events);
     if (st->off_args < 0 || st->off_cancelled < 0 || st->off_context < 0) {
         st->off_callback = -1;
     }
