@@ -56,7 +56,7 @@ def swap_in(loop: Any) -> Callable[[], None]:
 
 def failed(handle: asyncio.Handle, exc: BaseException) -> None:
     """Report the exception of a callback, in the words of ``Handle._run``."""
-    callback, args = handle._callback, handle._args
+    callback, args = handle._callback, handle._args  # type: ignore[attr-defined]
     context: dict[str, Any] = {
         "message": f"Exception in callback {_describe(callback, args)}",
         "exception": exc,
@@ -74,7 +74,7 @@ def run_debug(loop: Any, handle: asyncio.Handle) -> None:
     try:
         loop._current_handle = handle
         start = loop.time()
-        handle._run()  # type: ignore[attr-defined]
+        handle._run()
         took = loop.time() - start
         if took >= loop.slow_callback_duration:
             log.logger.warning(
@@ -171,6 +171,6 @@ def _examine(functions: dict[str, Any]) -> str | None:
     )
     if constants != (100, 0.5, 24 * 3600):
         return f"constants of base_events differ: {constants}"
-    if base_events.heapq is not heapq:
+    if getattr(base_events, "heapq", None) is not heapq:
         return "base_events.heapq is not heapq"
     return None
