@@ -32,7 +32,8 @@ class HostDriver(Protocol):
     name: str
     abilities: frozenset[str]
     """Subset of: host (callbacks of its own) loop (`run` and `quit`: the application can own the main loop)
-    window modal paint input nested flood timer idle."""
+    window modal paint input nested flood timer idle; asyncio (the host is itself asyncio: a loop of
+    its own is the running one in its callbacks, and the guest's only in turns)."""
 
     def call_from_host(self, fn: Callable[[], Any]) -> None:
         """Call `fn` once, soon, from a callback of the host's own (not from asyncio)."""

@@ -326,7 +326,8 @@ async def modal_results(t: CaseContext) -> None:
         t.check(str(exc) == "inside", "another exception")
     seen = await t.modal(lambda: (asyncio.current_task(), asyncio.get_running_loop()))
     t.check(seen[0] is None, "a task is current inside the modal call")
-    t.check(seen[1] is asyncio.get_running_loop(), "another loop is running inside the modal call")
+    own = seen[1] is asyncio.get_running_loop()
+    t.check(own != ("asyncio" in t.driver.abilities), "another loop is running inside the modal call")
 
 
 @case(
@@ -636,7 +637,7 @@ async def process_events(t: CaseContext) -> None:
     "N.07b-process-events-in-host-callback",
     "The same in a host callback while the guest is never idle: it takes no longer than while the host's own idle work "
     "never ends.",
-    needs="host loop timer flood",
+    needs="host loop nested timer idle flood",
     oracle="own",
     rejects="a guest that is always ready in the eyes of the host's pump, on a host whose own idle work is not",
 )

@@ -907,8 +907,9 @@ def done_last(t: CaseContext) -> None:
         events.append("done")
         events.append("closed" if guest[0].loop.is_closed() else "open")
         try:
-            asyncio.get_running_loop()
-            events.append("running")
+            # A host that is asyncio has a loop of its own, which is running.
+            theirs = asyncio.get_running_loop() is not guest[0].loop and "asyncio" in t.driver.abilities
+            events.append("not running" if theirs else "running")
         except RuntimeError:
             events.append("not running")
         ended.append(outcome)
