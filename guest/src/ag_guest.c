@@ -160,16 +160,20 @@ ag_wakeup_fd_assert(ag_guest *g)
 }
 
 void
-ag_wakeup_fd_release(ag_guest *g)
+ag_wakeup_fd_release(ag_guest *g, bool loop_lives)
 {
-    int ours = g->wakeup_fd, now;
+    int ours = g->wakeup_fd, csock = csock_fd(g), give_to, now;
 
     if (ours < 0) {
         return;
     }
-    g->wakeup_fd = g->signal_fd = -1;
+    /* A loop that will be run again has its signal handlers fed between its runs too: a child watcher's SIGCHLD
+     * may come then. One that is about to be closed leaves the setting to whoever had it before. */
+    give_to = loop_lives && csock >= 0 && g->signal_handlers != NULL && PyDict_GET_SIZE(g->signal_handlers) > 0
+              ? csock : g->wakeup_fd_before;
+    g->wakeup_fd = -1;
     g->own_wakeup_fd = false;
-    if (set_wakeup_fd(g, g->wakeup_fd_before, &now) < 0) {
+    if (set_wakeup_fd(g, give_to, &now) < 0) {
         /* Whoever had it before has closed it since. */
         PyErr_Clear();
         if (set_wakeup_fd(g, -1, &now) < 0) {
@@ -177,10 +181,13 @@ ag_wakeup_fd_release(ag_guest *g)
             return;
         }
     }
-    if (now != ours && now != csock_fd(g) && set_wakeup_fd(g, now, NULL) < 0) {
+    if (now != ours && now != csock && set_wakeup_fd(g, now, NULL) < 0) {
         /* Somebody had taken it and would have kept it, but has closed it. */
         PyErr_Clear();
     }
+    /* What came in the meantime is the loop's, not the next guest's. */
+    forward_signals(g);
+    g->signal_fd = -1;
 }
 
 /* --- the waiter's side of a post --- */
@@ -738,7 +745,7 @@ become_done(ag_guest *g)
         return;
     }
     g->phase = AG_STATE_CLOSING;
-    ag_wakeup_fd_release(g);
+    ag_wakeup_fd_release(g, true);
     leave_host(g);
     ag_guest_unlink(g);
     g->phase = AG_STATE_DONE;
@@ -1225,7 +1232,7 @@ ag_guest_forked(ag_guest *g)
     }
     g->host = NULL;
     g->calls = NULL;
-    ag_wakeup_fd_release(g);
+    ag_wakeup_fd_release(g, false);
     ag_waitset_close(&g->ws);
     ag_notify_remove(g);
     ag_loop_forget(g);

@@ -244,7 +244,8 @@ void ag_guest_detach(ag_guest *g);
 void ag_guest_forked(ag_guest *g);
 void ag_guest_unlink(ag_guest *g);  /* from the list of live guests */
 void ag_wakeup_fd_assert(ag_guest *g);
-void ag_wakeup_fd_release(ag_guest *g);
+/* Give it back. loop_lives: the loop may be run again. */
+void ag_wakeup_fd_release(ag_guest *g, bool loop_lives);
 
 /* --- ag_process.c --- */
 

@@ -389,7 +389,7 @@ guest_wake(PyObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 guest_release_wakeup_fd(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    ag_wakeup_fd_release(SELF(self));
+    ag_wakeup_fd_release(SELF(self), false);
     Py_RETURN_NONE;
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import os
 import selectors
 import sys
@@ -432,3 +433,17 @@ def test_overridden_run_once_does_not_spin(poll: asyncio_guest.Installation) -> 
     loop.run_until_complete(asyncio.sleep(0.05))
     loop.close()
     assert 2 <= iterations <= 20
+
+
+def test_signal_between_two_runs(poll: asyncio_guest.Installation) -> None:
+    """A handler of the loop's hears of a signal that comes while the loop does not run (SafeChildWatcher's SIGCHLD)."""
+    loop = asyncio.new_event_loop()
+    try:
+        heard = loop.create_future()
+        loop.add_signal_handler(signal.SIGUSR1, heard.set_result, "heard")
+        loop.run_until_complete(asyncio.sleep(0))
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert loop.run_until_complete(asyncio.wait_for(heard, 5)) == "heard"
+    finally:
+        loop.close()
+    assert signal.set_wakeup_fd(-1) == -1
