@@ -23,6 +23,7 @@ def report(value):
 needs_toolkit = {
     "tk": pytest.mark.skipif(importlib.util.find_spec("_tkinter") is None, reason="apt-get install python3-tk"),
     "gtk3": pytest.mark.skipif(importlib.util.find_spec("gi") is None, reason="apt-get install python3-gi"),
+    "qt5": pytest.mark.skipif(importlib.util.find_spec("PyQt5") is None, reason="apt-get install python3-pyqt5"),
 }
 
 
@@ -184,7 +185,7 @@ report(seen)
 def test_destroy_and_close(bare: Callable[[str], Any]) -> None:
     assert bare("""
 driver.host_timer(20, driver.destroy_window)
-if sys.argv[1] == "gtk3":
+if sys.argv[1] != "tk":
     driver.host_timer(60, driver.quit)
 driver.run()
 driver.close()

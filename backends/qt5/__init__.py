@@ -1,0 +1,16 @@
+"""The backend ``qt5``: asyncio as a guest in Qt 5's event loop, with PyQt5 or PySide2.
+
+Importing this module imports no toolkit.
+"""
+
+from __future__ import annotations
+
+from asyncio_guest.backends._qt_face import QtBackend
+
+BACKEND = QtBackend(
+    name="qt5",
+    major=5,
+    package="asyncio_guest.backends.qt5",
+    bindings=("PyQt5", "PySide2"),
+    install="on Debian: apt-get install python3-pyqt5 qtbase5-dev g++",
+)
