@@ -96,7 +96,7 @@ def add_run_arguments(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     add("selector", nargs="*", metavar="SELECTOR", help="cells to run (default: '*::*')")
     add("--tier", choices=("quick", "full"), default="quick", help="quick (default) or full")
-    add("-j", "--jobs", type=int, default=0, metavar="N", help="cells at a time (default: one a core; F and I run alone)")
+    add("-j", "--jobs", type=int, default=0, metavar="N", help="cells at a time (default: one a core; F, I alone)")
     add("--cases", action="append", default=[], metavar="MODULE", help="module or .py file with more cases")
     add("--shuffle", nargs="?", const=-1, type=int, metavar="SEED", help="random order; prints its seed")
     add("--repeat", type=int, default=1, metavar="N", help="run each cell N times; PASS and not is FLAKY")

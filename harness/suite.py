@@ -20,7 +20,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import contenders, report, results, session, tree, xvfb
+from . import contenders, report, results, session, tree
 from .contenders import Contender
 from .session import Interrupted, Session
 from .suite_cell import CLASSES, PACKAGE
@@ -243,6 +243,7 @@ class Comparison:
     differences: dict[str, list[str]]
     """Kind -> test ids that differ and are neither flaky nor known."""
     flaky: list[str]
+    """Ids that differed and agreed when run again; neither counted as different nor as agreeing."""
     known: dict[str, str]
     """Test id -> the reason why its difference is known."""
 
@@ -279,13 +280,17 @@ def by_module(ids: Iterable[str]) -> dict[str, list[str]]:
 def compare(
     runner: Runner, name: str, contender: Contender, plain: dict[str, Test], theirs: dict[str, Test], known: list[Known]
 ) -> Comparison:
-    """Compare; what differs is run again alone, on both sides, and is flaky if it agrees then."""
+    """Compare; what differs is run again alone, on both sides, and is flaky if it agrees then.
+
+    A hang or a crash is never excused by that: once is once too often.
+    """
     found = differences(plain, theirs, contender.engine)
+    final = found["hang"] | found["crash"]
     flaky: set[str] = set()
     for _ in range(RETRIES):
-        again = set().union(*found.values()) - flaky
+        again = set().union(*found.values()) - flaky - final
         again = {id for id in again if " " not in id}  # not those outside a test
-        if not again or len(again) > 60:
+        if not again or len(again) > 25:  # so many are no accident
             break
         for module, ids in by_module(again).items():
             second_plain = runner.module(runner.session.contender("plain"), module, ids)
@@ -359,8 +364,9 @@ def run(options: argparse.Namespace) -> int:
         except (KeyboardInterrupt, Interrupted):
             interrupted = True
             compared = {}
-        except xvfb.NoDisplay as error:
-            raise UsageError(str(error)) from error
+        except BaseException:
+            own.abort()
+            raise
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
             if interrupted:
@@ -399,12 +405,13 @@ def _exit_code(
         return results.NOTHING_RAN
     if any(ids for one in compared.values() for ids in one.differences.values()):
         return results.UNEXPECTED
+    inconclusive = any(one.flaky for one in compared.values())
     for one in known:
         relevant = [name for name in names if fnmatch.fnmatchcase(name, one.contender) and name != "plain"]
         ran = [n for n in relevant if any(fnmatch.fnmatchcase(id, one.test) for id in found[n])]
         if ran and not any(fnmatch.fnmatchcase(id, one.test) for n in ran for id in compared[n].known):
             return results.STALE
-    return results.OK
+    return results.INCONCLUSIVE if inconclusive else results.OK
 
 
 def _run_json(
