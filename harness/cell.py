@@ -221,7 +221,9 @@ def run_case(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder:
     except Exception as error:
         result["uninstall_error"] = repr(error)
     result["noise"] = noise.collect()
-    result["teardown"] = teardown.compare(before, dict(contender.process_fds))
+    result["teardown"] = teardown.compare(
+        before, dict(contender.process_fds), frozenset(contender.process_threads)
+    )
     adapter.close()
     result["closed"] = True
 

@@ -43,6 +43,7 @@ class Contender:
     gi: tuple[tuple[str, str], ...] = ()
     version: tuple[str, ...] = ()
     process_fds: tuple[tuple[str, int], ...] = ()
+    process_threads: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """For the cell's process."""
@@ -131,6 +132,7 @@ def parse(name: str) -> Contender:
             tuple(sorted(row.get("gi", {}).items())),
             tuple(row.get("version", ())),
             tuple(sorted(row.get("process_fds", {}).items())),
+            tuple(row.get("process_threads", ())),
         )
     raise UsageError(unknown("contender", name, everything()))
 
