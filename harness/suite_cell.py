@@ -85,10 +85,7 @@ class PlainCounter:
         }
 
     def selector_class(self, loop: Any) -> str:
-        """As the core classifies: a known selector, iterated by asyncio's own ``_run_once``, or anything else."""
-        stock = getattr(base_events.BaseEventLoop, "_run_once")
-        if "_run_once" in vars(loop) or getattr(type(loop), "_run_once", None) is not stock:
-            return "always_due"
+        """As the core classifies: by the exact class of the selector."""
         selector = type(getattr(loop, "_selector", None))
         if selector is selectors.EpollSelector:
             return "descriptor"
