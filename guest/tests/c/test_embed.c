@@ -172,7 +172,7 @@ TEST(a_coroutine_runs_in_the_applications_own_loop)
 {
     struct app app = {0};
     ag_counters counters;
-    int fds = count_entries("/proc/self/fd"), threads = count_entries("/proc/self/task");
+    int fds = count_entries("/proc/self/fd"), threads = count_threads();
 
     python_start();
     app_start(&app, "echo()", NULL);
@@ -189,7 +189,7 @@ TEST(a_coroutine_runs_in_the_applications_own_loop)
     app_end(&app);
     CHECK_EQ(Py_FinalizeEx(), 0);
     CHECK_EQ(count_entries("/proc/self/fd"), fds);
-    CHECK_EQ(count_entries("/proc/self/task"), threads);
+    CHECK_EQ(count_threads(), threads);
 }
 
 /* CPython 3.12 itself does not survive a import of asyncio after Py_FinalizeEx (it dies in ssl). */
