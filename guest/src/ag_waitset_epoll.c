@@ -144,14 +144,15 @@ ag_waitset_drain(ag_waitset *ws)
     if (!atomic_load_explicit(&ws->woken, memory_order_acquire)) {
         return 0;
     }
-    /* The flag first: the other order would lose a wake that comes between the two. */
-    atomic_store_explicit(&ws->woken, 0, memory_order_release);
+    /* The flag is up exactly while one write is in the descriptor or on its way there. If it is on its way
+     * the flag stays up: the write makes the set readable in a moment, and the next drain takes it. */
     if (read(ws->wake_fd, &count, sizeof count) < 0) {
-        /* The waker has set the flag and not written yet. Its write makes the descriptor readable in a
-         * moment: the flag goes up again, or nobody would ever read that. */
-        atomic_store_explicit(&ws->woken, 1, memory_order_release);
         return 0;
     }
+    /* The descriptor first, then the flag: the other order lets a wake put its write between the two, where the
+     * read takes it, and leaves a flag without a write, which silences every wake to come. A wake that comes
+     * between the two in this order is served by the caller, who looks for work after the drain. */
+    atomic_exchange_explicit(&ws->woken, 0, memory_order_acq_rel);
     return 1;
 }
 

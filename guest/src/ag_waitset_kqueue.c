@@ -128,22 +128,25 @@ int
 ag_waitset_drain(ag_waitset *ws)
 {
     struct timespec zero = {0, 0};
-    struct kevent kev;
-    int was;
+    struct kevent kev[4];       /* all that the set can hold: selector, signal pipe, timer, wake */
+    int n, found = 0;
 
-    was = atomic_exchange_explicit(&ws->woken, 0, memory_order_acq_rel);
-    if (was) {
-        /* EV_CLEAR resets the user event as it is fetched; what else comes out is level-triggered
-         * (the selector) or set again by arm (the timer). */
-        while (kevent(ws->fd, NULL, 0, &kev, 1, &zero) > 0 && kev.filter != EVFILT_USER) {
-            if (kev.filter == EVFILT_TIMER) {
-                ws->armed = INT64_MIN;
-            } else {
-                break;
-            }
+    if (!atomic_load_explicit(&ws->woken, memory_order_acquire)) {
+        return 0;
+    }
+    n = kevent(ws->fd, NULL, 0, kev, 4, &zero);
+    for (int i = 0; i < n; i++) {
+        if (kev[i].filter == EVFILT_USER) {
+            found = 1;          /* EV_CLEAR: fetching has reset it */
+        } else if (kev[i].filter == EVFILT_TIMER) {
+            ws->armed = INT64_MIN;      /* fetched too: the next arm sets it again */
         }
     }
-    return was;
+    if (found) {
+        /* The event first, then the flag, as in the epoll set, and for its reasons. */
+        atomic_exchange_explicit(&ws->woken, 0, memory_order_acq_rel);
+    }
+    return found;
 }
 
 int
