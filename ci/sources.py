@@ -50,8 +50,6 @@ def package() -> list[str]:
     """asyncio_guest itself and the Python side of each backend."""
     lines = tree("asyncio_guest", ROOT / "guest" / "asyncio_guest")
     lines.append("asyncio_guest/include\tguest/include/asyncio_guest.h")
-    # What the host drivers share.
-    lines += [f"asyncio_guest/backends\tbackends/{path.name}" for path in sorted((ROOT / "backends").glob("_*.py"))]
     # What several backends share, such as the drivers' X11 part, lies beside their folders.
     lines += [f"asyncio_guest/backends\tbackends/{path.name}" for path in sorted((ROOT / "backends").glob("*.py"))
               if not path.name.startswith(("test_", "conftest"))]

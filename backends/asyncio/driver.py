@@ -13,39 +13,48 @@ from .. import _x11
 
 
 class _Timer:
-    """``call_later``, perhaps over and over."""
+    """A timer of the host's, perhaps over and over."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ms: int, fn: Callable[[], Any], repeat: bool) -> None:
-        self._loop = loop
+    def __init__(self, later: Callable[[float, Callable[[], None]], Callable[[], Any]], ms: int,
+                 fn: Callable[[], Any], repeat: bool) -> None:
+        self._later = later
         self._seconds = ms / 1000
         self._fn = fn
         self._repeat = repeat
-        self._handle = loop.call_later(self._seconds, self._fire)
+        self._cancel = later(self._seconds, self._fire)
 
     def _fire(self) -> None:
         if self._repeat:
-            self._handle = self._loop.call_later(self._seconds, self._fire)
+            self._cancel = self._later(self._seconds, self._fire)
         self._fn()
 
     def cancel(self) -> None:
-        self._handle.cancel()
+        self._cancel()
 
 
 class AsyncioDriver:
-    """The driver; see ``scenarios.driver.HostDriver`` for the methods."""
+    """The driver; see ``scenarios.driver.HostDriver`` for the methods.
+
+    For a host that puts an API of its own before an asyncio loop, a subclass gives that loop and overrides
+    `call_from_host`, `later` and `toolkit`.
+    """
 
     name = "asyncio"
     abilities = frozenset({"host", "loop", "flood", "timer", "asyncio"})
     flood_kinds: tuple[str, ...] = ("timer", "event")
 
-    def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self._loop = asyncio.new_event_loop() if loop is None else loop
 
     def call_from_host(self, fn: Callable[[], Any]) -> None:
         self._loop.call_soon(fn)
 
+    def later(self, seconds: float, fn: Callable[[], None]) -> Callable[[], Any]:
+        """Call `fn` once after `seconds`; the result takes that back."""
+        return self._loop.call_later(seconds, fn).cancel
+
     def host_timer(self, ms: int, fn: Callable[[], Any], *, repeat: bool = False) -> Any:
-        return _Timer(self._loop, ms, fn, repeat)
+        return _Timer(self.later, ms, fn, repeat)
 
     def flood(self, kind: str) -> Callable[[], int]:
         if kind not in self.flood_kinds:

@@ -246,8 +246,8 @@ ag_import(void)
  * callback must return without touching it. */
 #define ag_dispatch(g)      (ag_api_->dispatch(g))
 
-/* Before the host blocks. Host thread; with or without the GIL; takes none, runs no Python
- * code, changes nothing of the loop. 1: something is due, call ag_dispatch() now instead
+/* Before the host blocks. Host thread; with or without the GIL; changes nothing of the loop. It takes the
+ * GIL only on the main thread, and there at most once in 100 ms, to put the signal wakeup descriptor right. 1: something is due, call ag_dispatch() now instead
  * of blocking; 0: block at most until *ret_deadline (AG_NEVER: no timer). The descriptor
  * becomes readable at that deadline by itself: a host that watches it
  * may ignore *ret_deadline. 0 also while a turn is on the stack, and when the

@@ -18,14 +18,6 @@
 
 #define NS_PER_S INT64_C(1000000000)
 
-int64_t
-ag_clock(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec;
-}
-
 static int
 add(const ag_waitset *ws, int fd)
 {
@@ -154,22 +146,6 @@ ag_waitset_drain(ag_waitset *ws)
      * between the two in this order is served by the caller, who looks for work after the drain. */
     atomic_exchange_explicit(&ws->woken, 0, memory_order_acq_rel);
     return 1;
-}
-
-int
-ag_waitset_pending(const ag_waitset *ws)
-{
-    struct pollfd p = {.fd = ws->inner_fd, .events = POLLIN};
-    int n;
-
-    if (ws->inner_fd < 0) {
-        return 0;
-    }
-    n = poll(&p, 1, 0);
-    if (n < 0) {
-        return errno == EINTR ? 0 : -errno;
-    }
-    return n > 0;
 }
 
 int

@@ -16,14 +16,6 @@
 #define WAKE_IDENT 1
 #define TIMER_IDENT 2
 
-int64_t
-ag_clock(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * NS_PER_S + ts.tv_nsec;
-}
-
 static int
 change(const ag_waitset *ws, uintptr_t ident, int filter, unsigned flags, unsigned fflags, int64_t data)
 {
@@ -147,22 +139,6 @@ ag_waitset_drain(ag_waitset *ws)
         atomic_exchange_explicit(&ws->woken, 0, memory_order_acq_rel);
     }
     return found;
-}
-
-int
-ag_waitset_pending(const ag_waitset *ws)
-{
-    struct pollfd p = {.fd = ws->inner_fd, .events = POLLIN};
-    int n;
-
-    if (ws->inner_fd < 0) {
-        return 0;
-    }
-    n = poll(&p, 1, 0);
-    if (n < 0) {
-        return errno == EINTR ? 0 : -errno;
-    }
-    return n > 0;
 }
 
 int
