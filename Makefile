@@ -11,11 +11,12 @@ SITE = $(TOP)/site
 DEPS = $(TOP)/deps
 
 # What a run of the tree needs in its environment. The interpreter itself is not instrumented: leaks of
-# its own would drown ours (detect_leaks=0), and its small-object allocator would hide our overruns.
+# its own would drown ours (detect_leaks=0), and its small-object allocator would hide our overruns. A segmentation
+# fault is faulthandler's to report, and stays one (handle_segv=0): the harness tells crashes by their signal.
 runtime = $(shell $(CC) -print-file-name=$(1))
 ENV = PYTHONPATH="$(SITE):$(DEPS)$${PYTHONPATH:+:$$PYTHONPATH}" PYTHONDONTWRITEBYTECODE=1 ASYNCIO_GUEST_SITE="$(SITE)" AG_BUILD="$(TOP)/meson"
 ifneq ($(findstring address,$(SANITIZE)),)
-ENV += LD_PRELOAD="$(call runtime,libasan.so)" ASAN_OPTIONS=detect_leaks=0:abort_on_error=1:detect_stack_use_after_return=1
+ENV += LD_PRELOAD="$(call runtime,libasan.so)" ASAN_OPTIONS=detect_leaks=0:handle_segv=0:abort_on_error=1:detect_stack_use_after_return=1
 endif
 ifneq ($(findstring thread,$(SANITIZE)),)
 ENV += PATH="$(CURDIR)/ci/uninstrumented:$$PATH" LD_PRELOAD="$(call runtime,libtsan.so)" TSAN_OPTIONS=suppressions=$(CURDIR)/ci/tsan.supp:halt_on_error=1
