@@ -36,6 +36,7 @@ all: setup build conformance ## install what is missing, build, run the conforma
 
 setup: ## install what is missing (as root), or print the command that does
 	@sh ci/setup "$(PYTHON)" "$(if $(filter /usr/bin/python3,$(PYTHON)),,$(DEPS))"
+	@$(PYTHON) ci/environments.py
 
 build: ## compile and lay out the package in build/<interpreter>/site
 	@$(PYTHON) ci/build.py --sanitize "$(SANITIZE)"

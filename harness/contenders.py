@@ -44,6 +44,8 @@ class Contender:
     version: tuple[str, ...] = ()
     process_fds: tuple[tuple[str, int], ...] = ()
     process_threads: tuple[str, ...] = ()
+    environment: str | None = None
+    """Of ``ci/environments.toml``; None: the interpreter that runs the harness."""
 
     def as_json(self) -> dict[str, Any]:
         """For the cell's process."""
@@ -133,6 +135,7 @@ def parse(name: str) -> Contender:
             tuple(row.get("version", ())),
             tuple(sorted(row.get("process_fds", {}).items())),
             tuple(row.get("process_threads", ())),
+            row.get("environment"),
         )
     raise UsageError(unknown("contender", name, everything()))
 

@@ -183,27 +183,32 @@ class Session:
     def spawn(self, contender: Contender, case: Any | None) -> dict[str, Any]:
         """Run one case (None: the probe) in a process of its own; what was seen.  Raises Interrupted."""
         folder = self.run_dir / f"c{os.getpid()}-{next(self._count)}"
+        python = tree.interpreter(contender.environment)
+        if python is None:
+            return {"status": "missing", "message": tree.no_environment(str(contender.environment))}
         folder.mkdir()
         try:
             if not contender.display:
-                return self._spawn(contender, case, folder, None)
+                return self._spawn(python, contender, case, folder, None)
             try:
                 with self._pool.display() as display:
-                    return self._spawn(contender, case, folder, display)
+                    return self._spawn(python, contender, case, folder, display)
             except xvfb.NoDisplay as error:
                 return {"status": "missing", "message": str(error)}
         finally:
             if not self.keep:
                 shutil.rmtree(folder, ignore_errors=True)
 
-    def _spawn(self, contender: Contender, case: Any | None, folder: Path, display: str | None) -> dict[str, Any]:
+    def _spawn(
+        self, python: Path, contender: Contender, case: Any | None, folder: Path, display: str | None
+    ) -> dict[str, Any]:
         spec = {
             "contender": contender.as_json(),
             "case": None if case is None else case.id,
             "case_modules": self.case_modules,
             "scale": self.scale,
         }
-        command = [sys.executable, "-m", f"{tree.PACKAGE}.cell", str(folder / "spec.json")]
+        command = [str(python), "-m", f"{tree.PACKAGE}.cell", str(folder / "spec.json")]
         began = time.monotonic()
         read, started = os.pipe()
         try:

@@ -56,6 +56,20 @@ def site() -> Path | None:
     return found if found.is_dir() else None
 
 
+def interpreter(environment: str | None) -> Path | None:
+    """The interpreter that a contender's cells run with: this one, or that of an environment of ``ci/environments.toml``; None
+    when that is not built.  Installed there are no environments: whoever runs the harness has chosen the interpreter."""
+    if environment is None or not IN_TREE:
+        return Path(sys.executable)
+    folder = TOP / "build" / str(sysconfig.get_config_var("SOABI")) / "env" / environment
+    return folder / "bin" / "python" if (folder / "complete").is_file() else None
+
+
+def no_environment(environment: str) -> str:
+    """What to say, and the remedy, when `interpreter` is None."""
+    return f"its environment {environment} is not there: make setup builds it (it needs PyPI)"
+
+
 def python_path(extra: Iterable[str] = ()) -> str:
     """``PYTHONPATH`` for a cell: the built package, this tree, `extra`, and what the user has set."""
     built = site()

@@ -138,6 +138,9 @@ class Bench:
             "window": contender.display,
         }
         (folder / "spec.json").write_text(json.dumps(spec))
+        python = tree.interpreter(contender.environment)
+        if python is None:
+            raise Failed(tree.no_environment(str(contender.environment)))
         try:
             env = self.session.environment(contender, self.display() if contender.display else None)
             # glibc moves its thresholds for mmap and for giving memory back by what a process happens to have freed
@@ -152,7 +155,7 @@ class Bench:
             env["LD_PRELOAD"] = " ".join(filter(None, [str(library), env.get("LD_PRELOAD")]))
         with open(folder / "stderr", "wb") as err:
             process = subprocess.Popen(
-                [sys.executable, "-m", f"{tree.PACKAGE}.bench.cell", str(folder / "spec.json")],
+                [str(python), "-m", f"{tree.PACKAGE}.bench.cell", str(folder / "spec.json")],
                 cwd=folder,
                 env=env,
                 stdin=subprocess.DEVNULL,
@@ -288,7 +291,7 @@ class Bench:
             elif contender.kind != "plain":
                 continue
             pairs = [f"{k}={v}" for k, v in contender.env]
-            commands.append(shlex.join(["env", *pairs, sys.executable, "-c", body]))
+            commands.append(shlex.join(["env", *pairs, str(tree.interpreter(contender.environment)), "-c", body]))
             kept.append(name)
         out = self.session.run_dir / "hyperfine.json"
         self.progress.show("start-up by hyperfine")

@@ -1,0 +1,89 @@
+"""Build the contenders' environments of environments.toml into build/<tag>/env/NAME; quick when nothing changed.
+
+The interpreter is the one that runs this script. Without a package index it says what will be missing and
+exits 0: the cells that need an environment are NOTRUN then, everything else runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import shutil
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import build  # noqa: E402  (the script's own folder is on no path before)
+
+TABLE = Path(__file__).with_name("environments.toml")
+STAMP = "complete"
+"""The file in an environment that says what it was made from; the last thing that is written."""
+PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--retries", "2", "--timeout", "20")
+
+
+def table() -> dict[str, dict[str, Any]]:
+    """The environments by name.  Raises SystemExit for a row that means nothing."""
+    rows: dict[str, dict[str, Any]] = tomllib.loads(TABLE.read_text())
+    for name, row in rows.items():
+        if set(row) - {"packages", "sdist", "full"} or not row.get("packages"):
+            raise SystemExit(f"{TABLE.name}: [{name}] needs packages, and may have sdist and full")
+        for package in row["packages"]:
+            if "==" not in package:
+                raise SystemExit(f"{TABLE.name}: [{name}]: {package} is not pinned")
+    return rows
+
+
+def state(row: dict[str, Any]) -> str:
+    """What an environment is made from: changes when it has to be made again."""
+    return hashlib.sha256(repr((sys.version, sys.executable, sorted(row.items()))).encode()).hexdigest()
+
+
+def make(folder: Path, row: dict[str, Any]) -> str | None:
+    """Make one environment afresh; None, or what went wrong."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    venv.create(folder, system_site_packages=True, symlinks=True)
+    command = [str(folder / "bin" / "python"), *PIP]
+    if not row.get("sdist"):
+        command += ["--only-binary", ":all:"]
+    # What the interpreter has already must not count: Debian's pygame is no pygame-ce.
+    done = subprocess.run([*command, "--ignore-installed", *row["packages"]], stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        lines = [line for line in done.stdout.splitlines() if line.strip()]
+        errors = [line for line in lines if line.startswith("ERROR")]
+        return (errors or lines or ["pip said nothing"])[-1]
+    (folder / STAMP).write_text(state(row))
+    return None
+
+
+def main() -> int:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="environments (default: all but those for the full tier)")
+    parser.add_argument("--all", action="store_true", help="those for the full tier too")
+    args = parser.parse_args()
+    rows = table()
+    unknown = [name for name in args.names if name not in rows]
+    if unknown:
+        parser.error(f"no environment is called {', '.join(unknown)}; there are: {', '.join(rows)}")
+    names = args.names or [name for name, row in rows.items() if args.all or not row.get("full")]
+    top = build.ROOT / "build" / build.tag() / "env"
+    top.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        stamp = top / name / STAMP
+        if stamp.exists() and stamp.read_text() == state(rows[name]):
+            continue
+        print(f"setup: environment {name}: {', '.join(rows[name]['packages'])}", flush=True)
+        failed = make(top / name, rows[name])
+        if failed:
+            print(f"setup: environment {name} could not be made, what needs it will be NOTRUN ({failed})", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
