@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import contenders, expectations, report, results, tree
+from . import contenders, expectations, report, results, shards, tree
 from .session import Session, alone
 from .tree import UsageError
 
@@ -47,6 +47,19 @@ examples:
   run --repeat 20 guest/tk::F.01        twenty times; both seen is FLAKY
   run --require 'guest/*' --json r.json fail (5) unless every host ran; results to a file of yours
   run --suite test_asyncio              the same as: suite test_asyncio
+  run --shard 2/5                       the second of five parts; put together by: merge
+  run --rerun-failed                    only what was not as expected in the last results
+  run --rerun-failed=r.json guest/tk    ... of a file of yours, and of these cells only
+
+"""
+
+
+SUITE_EXAMPLES = """\
+examples:
+  suite test_asyncio                    every host, both engines
+  suite test_asyncio guest/tk+fast -m 'test_tasks.*'
+  suite test_asyncio --shard 1/4 --json a.json
+                                        a quarter of the modules; put together by: merge
 
 """
 
@@ -75,10 +88,18 @@ def build_parser() -> argparse.ArgumentParser:
     add_run_arguments(verb)
 
     verb = verbs.add_parser(
-        "suite", help="run CPython's own tests under the contenders", formatter_class=raw, epilog=results.EXIT_CODES
+        "suite",
+        help="run CPython's own tests under the contenders",
+        formatter_class=raw,
+        epilog=SUITE_EXAMPLES + results.EXIT_CODES,
     )
     verb.add_argument("name", choices=("test_asyncio",))
     add_suite_arguments(verb)
+
+    verb = verbs.add_parser(
+        "merge", help="put results of shards together", formatter_class=raw, epilog=shards.EXAMPLES + results.EXIT_CODES
+    )
+    shards.add_arguments(verb)
 
     try:
         from . import bench
@@ -92,6 +113,9 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+LAST = "results/latest/conformance.json"
+
+
 def add_run_arguments(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     add("selector", nargs="*", metavar="SELECTOR", help="cells to run (default: '*::*')")
@@ -99,6 +123,14 @@ def add_run_arguments(verb: argparse.ArgumentParser) -> None:
     add("-j", "--jobs", type=int, default=0, metavar="N", help="cells at a time (default: one a core; F, I alone)")
     add("--cases", action="append", default=[], metavar="MODULE", help="module or .py file with more cases")
     add("--shuffle", nargs="?", const=-1, type=int, metavar="SEED", help="random order; prints its seed")
+    add("--shard", type=shards.parse, metavar="K/N", help="only the K-th of N parts; results name the others' cells")
+    add(
+        "--rerun-failed",
+        nargs="?",
+        const=LAST,
+        metavar="FILE",
+        help="only the cells that were not as expected in FILE (=FILE; default: the last results)",
+    )
     add("--repeat", type=int, default=1, metavar="N", help="run each cell N times; PASS and not is FLAKY")
     add("-x", "--exitfirst", action="store_true", help="stop at the first unexpected verdict")
     add("--timeout-scale", type=float, default=1.0, metavar="F", help="factor on all watchdogs")
@@ -120,6 +152,8 @@ def add_suite_arguments(verb: argparse.ArgumentParser) -> None:
     add("contender", nargs="*", help="default: plain and guest/HOST+stock and +fast of every host")
     add("-j", "--jobs", type=int, default=0, metavar="N", help="test modules at a time")
     add("-m", "--match", default="*", metavar="GLOB", help="tests: test_events.SelectEventLoopTests.* (default: all)")
+    add("--shard", type=shards.parse, metavar="K/N", help="only the K-th of N parts of the test modules")
+    add("--shuffle", nargs="?", const=-1, type=int, metavar="SEED", help="modules in random order; prints its seed")
     add("--timeout", type=float, default=60.0, metavar="S", help="seconds a test may take without a sign of life")
     add("--timeout-scale", type=float, default=1.0, metavar="F", help="factor on all watchdogs")
     add("--results", type=Path, default=None, metavar="DIR", help="folder of results (default: results/latest)")
@@ -229,13 +263,6 @@ def verb_doctor(options: argparse.Namespace) -> int:
     return results.OK if any(one["runnable"] for one in found) else results.NOTHING_RAN
 
 
-def choose_seed(wanted: int | None) -> int | None:
-    """The seed of a shuffle: the given one, or a new one for -1."""
-    if wanted is None:
-        return None
-    return random.SystemRandom().randrange(1, 2**31) if wanted == -1 else wanted
-
-
 def verb_run(options: argparse.Namespace) -> int:
     """``run``."""
     if options.suite:
@@ -252,20 +279,46 @@ def verb_run(options: argparse.Namespace) -> int:
         keep=options.keep,
     ) as session:
         cells = contenders.select(options.selector, session.cases, options.tier)
+        if options.rerun_failed:
+            cells = failed_before(options, cells, session.cases)
+            if not cells:
+                return results.OK
+        cells, others = shards.take(cells, options.shard)
         for selector in options.require:
             left, _, right = selector.partition("::")
             contenders.expand(left or "*", options.tier)
             contenders.match_cases(right or "*", session.cases)
         for name in dict.fromkeys(name for name, _ in cells):
             session.contender(name)
-        seed = choose_seed(options.shuffle)
+        seed = shards.choose_seed(options.shuffle)
         if seed is not None:
             random.Random(seed).shuffle(cells)
         else:
             # Plain and the guests meet in one case, so that its log is there.
             cells.sort(key=lambda cell: (alone(cell[1]), cell[1]))
-        front = Front(session, cells, expected, options, seed)
+        front = Front(session, cells, expected, options, seed, others)
         return front.run()
+
+
+def failed_before(
+    options: argparse.Namespace, cells: list[tuple[str, str]], cases: dict[str, Any]
+) -> list[tuple[str, str]]:
+    """For ``--rerun-failed``: the cells of the file that were not as expected, of those selected if there are
+    selectors.  Raises UsageError."""
+    if options.rerun_failed != LAST:
+        path = Path(options.rerun_failed)
+    else:
+        path = (options.results or tree.root() / "results" / "latest") / "conformance.json"
+    if "::" in str(path) and not path.exists():
+        raise UsageError(f"{path} is no file; put selectors before --rerun-failed, or a file behind it by '='")
+    found = shards.rerun(cells if options.selector else [], path, cases)
+    print(f"{len(found)} cell(s) of {path} were not as expected")
+    return found
+
+
+def verb_merge(options: argparse.Namespace) -> int:
+    """``merge``."""
+    return shards.merge(options)
 
 
 def suite_options(options: argparse.Namespace) -> argparse.Namespace:
@@ -275,6 +328,8 @@ def suite_options(options: argparse.Namespace) -> argparse.Namespace:
         contender=[s.partition("::")[0] for s in options.selector],
         jobs=options.jobs,
         match="*",
+        shard=options.shard,
+        shuffle=options.shuffle,
         timeout=60.0,
         timeout_scale=options.timeout_scale,
         results=options.results,
@@ -297,7 +352,7 @@ def verb_bench(options: argparse.Namespace) -> int:
     return int(bench.main(options))
 
 
-VERBS = {"list": verb_list, "doctor": verb_doctor, "run": verb_run, "suite": verb_suite, "bench": verb_bench}
+VERBS = {"list": verb_list, "doctor": verb_doctor, "run": verb_run, "suite": verb_suite, "bench": verb_bench, "merge": verb_merge}
 
 
 def _terminate(*_: Any) -> None:

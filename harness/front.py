@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from . import expectations, plugin, report, results, tree
+from . import expectations, plugin, report, results, shards, tree
 from .session import Session
 from .verdicts import Cell
 
@@ -80,7 +80,9 @@ class Front:
         expected: list[expectations.Expectation],
         options: argparse.Namespace,
         seed: int | None,
+        others: dict[tuple[str, str], int] | None = None,
     ) -> None:
+        """`others`: the cells of other shards, with the numbers of these."""
         from .cli import default_jobs
 
         self.session = session
@@ -88,6 +90,7 @@ class Front:
         self.expected = expected
         self.options = options
         self.seed = seed
+        self.others = others or {}
         self.jobs = options.jobs or default_jobs()
         self.out = report.console()
         self.live: Live | None = None
@@ -182,9 +185,16 @@ class Front:
         code = results.exit_code(cells, interrupted=interrupted, require=options.require, strict=options.strict)
         if self.errors or status in (pytest.ExitCode.INTERNAL_ERROR, pytest.ExitCode.USAGE_ERROR):
             code = results.CRASHED
+        shard = options.shard
+        if shard is not None:
+            elsewhere = [self.session.cell(*cell, **shards.other(shard, n)) for cell, n in self.others.items()]
+            self.out.print(f"shard {shard}: {len(cells)} cells of {len(cells) + len(elsewhere)}")
+        else:
+            elsewhere = []
         document = results.document(
-            cells,
+            [*cells, *elsewhere],
             seed=self.seed,
+            shard=None if shard is None else str(shard),
             interrupted=interrupted,
             exit_code=code,
             tier=options.tier,

@@ -119,7 +119,7 @@ def gaps(cells: Sequence[Cell]) -> list[str]:
 
 def markdown(document: dict[str, Any]) -> str:
     """The whole document as Markdown."""
-    cells = [Cell(**cell) for cell in document["cells"]]
+    cells = [Cell(**cell) for cell in document["cells"] if "shard" not in cell["detail"]]
     about = document["meta"]
     header, body = rows(cells)
     commit = (about["commit"] or "unknown")[:12] + (" and changes" if about["dirty"] else "")
@@ -131,6 +131,7 @@ def markdown(document: dict[str, Any]) -> str:
         + ", ".join(f"{name} {version}" for name, version in about["machine"]["versions"].items())
         + f"; tier {about['tier']}"
         + (f", seed {about['seed']}" if about["seed"] is not None else "")
+        + (f", shard {about['shard']}" if about.get("shard") else "")
         + (", **interrupted**" if about["interrupted"] else "")
         + f"; exit code {about['exit_code']}.",
         "",

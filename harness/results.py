@@ -75,6 +75,30 @@ def read(path: Path, name: str = "conformance") -> dict[str, Any]:
     return dict(document)
 
 
+KINDS = {
+    SCHEMA: "conformance",
+    "asyncio-guest/test_asyncio@1": "test_asyncio",
+    "asyncio-guest/bench@1": "bench",
+    "asyncio-guest/campaign@1": "campaign",
+}
+"""What a results file calls itself -> the stem of its schema."""
+
+
+def kind(path: Path) -> str:
+    """The kind of a results file, by what it says about itself.  Raises UsageError."""
+    try:
+        named = json.loads(path.read_text())["schema"]
+    except OSError as error:
+        raise UsageError(f"cannot read results: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"{path} is not JSON: {error}") from error
+    except (KeyError, TypeError):
+        named = None
+    if named not in KINDS:
+        raise UsageError(f"{path} is no results file of ours (schema {named!r}; known: {', '.join(KINDS)})")
+    return KINDS[named]
+
+
 def write(path: Path, document: dict[str, Any], name: str = "conformance") -> None:
     """Validate and write, so that a reader sees the old file or the new one and nothing between."""
     validate(document, name)

@@ -10,6 +10,7 @@ import fnmatch
 import importlib.util
 import json
 import os
+import random
 import select
 import shutil
 import subprocess
@@ -20,7 +21,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import contenders, report, results, session, tree
+from . import contenders, report, results, session, shards, tree
 from .contenders import Contender
 from .session import Interrupted, Session
 from .suite_cell import CLASSES, PACKAGE
@@ -334,6 +335,11 @@ def run(options: argparse.Namespace) -> int:
                   or options.match.startswith(f"{m}.") or options.match == "*"]
         if not wanted:
             raise UsageError(contenders.unknown("test module", options.match, modules()))
+        if options.shard is not None:
+            number = shards.split(wanted, options.shard.count, lambda module: module)
+            wanted = [m for m in wanted if number[m] == options.shard.number]
+            out.print(f"shard {options.shard}: {len(wanted)} test modules of {len(number)}")
+        seed = shards.choose_seed(options.shuffle)
         notrun: dict[str, str] = {}
         faulty = False
         for name in names:
@@ -347,6 +353,9 @@ def run(options: argparse.Namespace) -> int:
         # The long modules first, so that no job is left alone with one at the end.
         weight = {"test_events": 9, "test_tasks": 8, "test_sslproto": 7, "test_ssl": 7, "test_subprocess": 6}
         cells = sorted(((n, m) for n in names for m in wanted), key=lambda c: -weight.get(c[1], 0))
+        if seed is not None:
+            out.print(f"order shuffled with seed {seed}; --shuffle {seed} repeats it")
+            random.Random(seed).shuffle(cells)
         pool = concurrent.futures.ThreadPoolExecutor(jobs)
         futures = {pool.submit(runner.module, own.contender(n), m): (n, m) for n, m in cells}
         try:
@@ -377,7 +386,13 @@ def run(options: argparse.Namespace) -> int:
         document = {
             "schema": SCHEMA,
             "meta": results.meta(
-                interrupted=interrupted, exit_code=code, tier="full", scale=own.scale, seconds=seconds
+                interrupted=interrupted,
+                exit_code=code,
+                tier="full",
+                scale=own.scale,
+                seconds=seconds,
+                seed=seed,
+                shard=None if options.shard is None else str(options.shard),
             ),
             "not_run": notrun,
             "runs": [_run_json(name, found[name], compared.get(name), found["plain"]) for name in names],

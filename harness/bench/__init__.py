@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import contenders, results, tree, xvfb
+from .. import contenders, results, shards, tree, xvfb
 from ..contenders import Contender
 from ..session import SIGNAL_STACKS, Session, kill_group, tail, wait_process
 from ..tree import UsageError
@@ -47,6 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--time", type=float, default=1.0, metavar="FACTOR", help="stretch the measured time of each process"
     )
     parser.add_argument("--seed", type=int, default=1, help="of the bootstrap (default: %(default)s)")
+    parser.add_argument(
+        "--shard", type=shards.parse, metavar="K/N", help="only the K-th of N parts; each measures its own plain asyncio"
+    )
     parser.add_argument("--json", type=Path, metavar="PATH", help="results file (default: results/latest/bench.json)")
     parser.add_argument("--bars", action="store_true", help="exit with 4 when a bar is missed")
 
@@ -388,6 +391,7 @@ def meta(bench: Bench) -> dict[str, Any]:
     )
     kept = {key: about[key] for key in ("commit", "dirty", "date", "seconds", "machine", "seed", "interrupted")}
     kept["machine"]["load_at_end"] = round(os.getloadavg()[0], 2)
+    kept["shard"] = None if bench.args.shard is None else str(bench.args.shard)
     return {**kept, "blocks": bench.args.blocks, "time_factor": bench.args.time}
 
 
@@ -404,7 +408,13 @@ def main(args: argparse.Namespace) -> int:
     """Measure, write the results file, print the table; the exit code of ``harness bench``."""
     if args.blocks < 1 or args.time <= 0:
         raise UsageError("--blocks and --time must be positive")
-    bench = Bench(args, choose(args.selectors))
+    chosen = choose(args.selectors)
+    if args.shard is not None:
+        # By run and not by contender: a ratio is made of processes of one machine, interleaved.
+        number = shards.split(chosen, args.shard.count, lambda run: run)
+        chosen = {run: names for run, names in chosen.items() if number[run] == args.shard.number}
+        print(f"shard {args.shard}: {', '.join(chosen) or 'nothing'}")
+    bench = Bench(args, chosen)
     try:
         bench.run()
         document = bench.document()
