@@ -205,7 +205,7 @@ class Parts:
     def meta(self) -> dict[str, Any]:
         """The meta of all of them together."""
         metas = [document["meta"] for document in self.documents]
-        last = max(metas, key=lambda m: m["date"])
+        last = max(metas, key=lambda m: str(m["date"]))
         versions: dict[str, str] = {}
         for meta in metas:
             versions.update(meta["machine"]["versions"])
@@ -236,9 +236,9 @@ class Parts:
         owner: dict[tuple[str, ...], Path] = {}
         whole: set[tuple[str, ...]] | None = None
         for path, document in zip(self.paths, self.documents):
-            keys = set()
+            keys: set[tuple[str, ...]] = set()
             for cell in document["cells"]:
-                key = (cell["contender"], cell.get("case") or cell["metric"])
+                key = (str(cell["contender"]), str(cell.get("case") or cell["metric"]))
                 keys.add(key)
                 if SHARD in cell.get("detail", {}):
                     found.setdefault(key, cell)

@@ -336,9 +336,9 @@ def run(options: argparse.Namespace) -> int:
         if not wanted:
             raise UsageError(contenders.unknown("test module", options.match, modules()))
         if options.shard is not None:
-            number = shards.split(wanted, options.shard.count, lambda module: module)
-            wanted = [m for m in wanted if number[m] == options.shard.number]
-            out.print(f"shard {options.shard}: {len(wanted)} test modules of {len(number)}")
+            parts = shards.split(wanted, options.shard.count, lambda module: module)
+            wanted = [m for m in wanted if parts[m] == options.shard.number]
+            out.print(f"shard {options.shard}: {len(wanted)} test modules of {len(parts)}")
         seed = shards.choose_seed(options.shuffle)
         notrun: dict[str, str] = {}
         faulty = False
