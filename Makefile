@@ -28,7 +28,7 @@ RUN = $(ENV) $(PYTHON)
 # Folders with tests that exist; a fresh backend is found like any other.
 TESTS = $(wildcard guest/tests backends/*/test_*.py backends/*/tests harness/tests scenarios/tests)
 
-.PHONY: all setup build conformance test full bench samples clean help
+.PHONY: all setup build conformance test full report bench samples clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
 
@@ -51,6 +51,9 @@ full: setup build ## conformance with every strategy and engine, test_asyncio un
 test: setup ## the project's own tests, C unit tests included; SANITIZE=address|undefined|thread
 	@$(PYTHON) ci/build.py --sanitize "$(SANITIZE)" c-tests
 	@$(RUN) -m pytest $(TESTS) $(ARGS)
+
+report: build ## the last results as one HTML page, JUnit and Markdown: results/latest/report.html
+	@$(RUN) -m harness report $(ARGS)
 
 bench: setup ## speed and latency against plain asyncio: results/latest/bench.json
 	@$(PYTHON) ci/build.py c-bench

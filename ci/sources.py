@@ -11,7 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = {".py", ".pyi", ".typed", ".json", ".toml", ".ini", ".txt", ".j2", ".tcl", ".ui", ".css"}
+DATA = {".py", ".pyi", ".typed", ".json", ".toml", ".ini", ".txt", ".j2", ".tcl", ".ui", ".css", ".js"}
+TEXTS = {"CATALOGUE.md"}
+"""Documents that code reads."""
 
 
 def walk(top: Path) -> Iterator[Path]:
@@ -20,7 +22,7 @@ def walk(top: Path) -> Iterator[Path]:
         inside = path.relative_to(top).parts
         if any(part.startswith(".") or part in {"__pycache__", "tests"} for part in inside):
             continue
-        if path.suffix in DATA and path.is_file() and not path.name.startswith(("test_", "conftest.")):
+        if (path.suffix in DATA or path.name in TEXTS) and path.is_file() and not path.name.startswith(("test_", "conftest.")):
             yield path
 
 

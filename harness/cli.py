@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import contenders, expectations, report, results, shards, tree
+from . import contenders, expectations, publish, report, results, shards, tree
 from .session import Session, alone
 from .tree import UsageError
 
@@ -31,6 +31,7 @@ each cell in a process of its own, and compares what they do.
   {PROGRAM} run guest/gtk3::Z.01-result one cell
   {PROGRAM} run mypackage:make_loop     the whole quick tier under a loop of your own
   {PROGRAM} suite test_asyncio          CPython's own tests under every host
+  {PROGRAM} report                      the last results as one HTML page
 """
 
 SELECTORS = """\
@@ -100,6 +101,14 @@ def build_parser() -> argparse.ArgumentParser:
         "merge", help="put results of shards together", formatter_class=raw, epilog=shards.EXAMPLES + results.EXIT_CODES
     )
     shards.add_arguments(verb)
+
+    verb = verbs.add_parser(
+        "report",
+        help="results as HTML, JUnit and Markdown; publish them",
+        formatter_class=raw,
+        epilog=publish.EPILOG + results.EXIT_CODES,
+    )
+    publish.add_arguments(verb)
 
     try:
         from . import bench
@@ -352,7 +361,20 @@ def verb_bench(options: argparse.Namespace) -> int:
     return int(bench.main(options))
 
 
-VERBS = {"list": verb_list, "doctor": verb_doctor, "run": verb_run, "suite": verb_suite, "bench": verb_bench, "merge": verb_merge}
+def verb_report(options: argparse.Namespace) -> int:
+    """``report``."""
+    return publish.main(options)
+
+
+VERBS = {
+    "list": verb_list,
+    "doctor": verb_doctor,
+    "run": verb_run,
+    "suite": verb_suite,
+    "merge": verb_merge,
+    "report": verb_report,
+    "bench": verb_bench,
+}
 
 
 def _terminate(*_: Any) -> None:
