@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import fnmatch
-import importlib.metadata
 import json
 import os
 import platform
@@ -233,7 +232,7 @@ def child(spec: dict[str, Any], folder: Path) -> Any:
     faulthandler.enable(sys.stderr, all_threads=True)
     faulthandler.register(SIGNAL_STACKS, sys.stderr, all_threads=True, chain=False)
     module, name = spec["child"]
-    tree.load_cases(spec["case_modules"])
+    tree.load_cases_of(module, spec["case_modules"])
     func = sys.modules[module]
     for part in name.split("."):
         func = getattr(func, part)
@@ -262,7 +261,7 @@ def main(argv: list[str]) -> int:
                 probe(adapter, result)
                 result["status"] = "ok"
             else:
-                cases = tree.load_cases(spec["case_modules"])
+                cases = tree.load_cases_of(spec["module"], spec["case_modules"])
                 run_case(adapter, cases[spec["case"]], spec, folder, result)
         except adapters.Missing as error:
             result.update(status="missing", message=str(error))
@@ -272,10 +271,6 @@ def main(argv: list[str]) -> int:
             message="".join(traceback.format_exception_only(type(error), error)).strip(),
             traceback=traceback.format_exc(),
         )
-    try:
-        result["package_version"] = importlib.metadata.version("asyncio-guest")
-    except importlib.metadata.PackageNotFoundError:
-        result["package_version"] = None
     write(folder / "result.json", result)
     return 0
 

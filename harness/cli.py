@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from . import contenders, expectations, publish, report, results, shards, tree
-from .session import Session, alone
+from .session import Session, phase
 from .tree import UsageError
 
 PROGRAM = "python3 -m harness" if tree.IN_TREE else "asyncio-guest"
@@ -129,7 +129,7 @@ def add_run_arguments(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     add("selector", nargs="*", metavar="SELECTOR", help="cells to run (default: '*::*')")
     add("--tier", choices=("quick", "full"), default="quick", help="quick (default) or full")
-    add("-j", "--jobs", type=int, default=0, metavar="N", help="cells at a time (default: one a core; F, I alone)")
+    add("-j", "--jobs", type=int, default=0, metavar="N", help="cells at a time (default: one a core; F alone)")
     add("--cases", action="append", default=[], metavar="MODULE", help="module or .py file with more cases")
     add("--shuffle", nargs="?", const=-1, type=int, metavar="SEED", help="random order; prints its seed")
     add("--shard", type=shards.parse, metavar="K/N", help="only the K-th of N parts; results name the others' cells")
@@ -304,7 +304,7 @@ def verb_run(options: argparse.Namespace) -> int:
             random.Random(seed).shuffle(cells)
         else:
             # Plain and the guests meet in one case, so that its log is there.
-            cells.sort(key=lambda cell: (alone(cell[1]), cell[1]))
+            cells.sort(key=lambda cell: (phase(cell[1]), cell[1]))
         front = Front(session, cells, expected, options, seed, others)
         return front.run()
 

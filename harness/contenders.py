@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import fnmatch
 import functools
-import importlib.metadata
 import sys
-import tomllib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -61,6 +58,8 @@ class Contender:
 @functools.cache
 def table() -> dict[str, dict[str, Any]]:
     """The pinned table's rows by host."""
+    import tomllib  # a cell is told what its row says
+
     with open(tree.HERE / "contenders.toml", "rb") as file:
         return dict(tomllib.load(file).get("host", {}))
 
@@ -89,6 +88,8 @@ def hosts() -> tuple[str, ...]:
                 and not p.name.startswith(("_", "."))
                 and any((p / name).is_file() for name in ("__init__.py", "meson.build"))
             }
+    import importlib.metadata  # slow to import, and a cell's process needs it not
+
     found |= {entry.name for entry in importlib.metadata.entry_points(group="asyncio_guest.backends")}
     return tuple(sorted(found, key=lambda name: (name != "poll", name)))
 
@@ -142,6 +143,8 @@ def parse(name: str) -> Contender:
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """A message for a name that does not exist, with those that are near."""
+    import difflib  # for messages only
+
     known = list(known)
     near = difflib.get_close_matches(name, known, 3, 0.5)
     hint = f"did you mean {' or '.join(near)}?" if near else "there are: " + (", ".join(known[:40]) or "none")
@@ -237,6 +240,8 @@ def select(selectors: Sequence[str], cases: dict[str, Any], tier: str) -> list[t
 @functools.cache
 def declared() -> tuple[dict[str, str], ...]:
     """What our own guests declare unsupported, from the reviewed file."""
+    import tomllib
+
     with open(tree.HERE / "declared.toml", "rb") as file:
         rows = tomllib.load(file).get("unsupported", [])
     for row in rows:

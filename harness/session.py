@@ -167,13 +167,13 @@ class Session:
     def environment(self, contender: Contender, display: str | None) -> dict[str, str]:
         """The environment of a cell's process."""
         env = dict(os.environ)
-        for name in ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "PYTHONASYNCIODEBUG", "DBUS_SESSION_BUS_ADDRESS"):
+        for name in ("DISPLAY", "WAYLAND_DISPLAY", "XAUTHORITY", "PYTHONASYNCIODEBUG", "DBUS_SESSION_BUS_ADDRESS",
+                     "PYTHONDONTWRITEBYTECODE"):  # compiling harness and cases is half of what starting a cell costs
             env.pop(name, None)
         env.update(
             PYTHONPATH=tree.python_path([os.getcwd()] if contender.kind == "factory" else []),
             PYTHONHASHSEED=env.get("PYTHONHASHSEED", "0"),
             PYTHONUNBUFFERED="1",
-            PYTHONDONTWRITEBYTECODE="1",
             **dict(contender.env),
         )
         if display is not None:
@@ -205,6 +205,7 @@ class Session:
         spec = {
             "contender": contender.as_json(),
             "case": None if case is None else case.id,
+            "module": None if case is None else case.func.__module__,
             "case_modules": self.case_modules,
             "scale": self.scale,
         }
@@ -448,31 +449,45 @@ class Session:
         )
 
 
-ALONE = frozenset("FI")
-"""Groups whose cells compare the host's pace with and without a guest: they run while no other cell does."""
+IDLE = "I"
+"""The group whose cells do nothing for ten seconds, twice, and count what happens: many at a time disturb none, work would."""
+IDLE_JOBS = 8
+ALONE = "F"
+"""The group whose cells compare the host's pace with and without a guest: each runs while no other cell does."""
 
 
-def alone(id: str) -> bool:
-    """Does this case run while no other does?"""
-    return id.partition(".")[0] in ALONE
+def phase(id: str) -> int:
+    """When a case's cells run: 0 side by side, 1 the idle ones together, 2 one after the other."""
+    return {IDLE: 1, ALONE: 2}.get(id.partition(".")[0], 0)
 
 
 class Ahead:
-    """Runs cells ahead on `jobs` threads, in order, and then, one by one, those that run alone; whoever wants a
-    result waits for it."""
+    """Runs cells ahead on threads, phase after phase (`phase`), each in the order given, `jobs` at a time in the first; whoever
+    wants a result waits for it."""
 
     def __init__(self, session: Session, cells: Sequence[tuple[str, str]], jobs: int) -> None:
         self._session = session
-        self._executor = concurrent.futures.ThreadPoolExecutor(jobs, thread_name_prefix="cell")
-        self._last = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="cell-alone")
-        self._futures = {
-            cell: self._executor.submit(session.run_cell, *cell) for cell in cells if not alone(cell[1])
-        }
-        others = list(self._futures.values())
-        self._last.submit(lambda: concurrent.futures.wait(others))
-        for cell in cells:
-            if alone(cell[1]):
-                self._futures[cell] = self._last.submit(session.run_cell, *cell)
+        self._futures: dict[tuple[str, str], concurrent.futures.Future[Cell]] = {}
+        self._executors: list[concurrent.futures.ThreadPoolExecutor] = []
+        self._gates: list[threading.Event] = []
+        for number, threads in enumerate((jobs, IDLE_JOBS, 1)):
+            executor = concurrent.futures.ThreadPoolExecutor(threads, thread_name_prefix=f"cell-{number}")
+            self._executors.append(executor)
+            # Each thread of a phase waits for all earlier cells before it takes its first.
+            gate = self._gate(list(self._futures.values()))
+            for _ in range(threads if self._futures else 0):
+                executor.submit(gate.wait)
+            now = [cell for cell in cells if phase(cell[1]) == number]
+            self._futures |= {cell: executor.submit(session.run_cell, *cell) for cell in now}
+
+    def _gate(self, futures: Sequence[concurrent.futures.Future[Cell]]) -> threading.Event:
+        """An event that is set when all have ended, by being cancelled too (`concurrent.futures.wait` would not see that)."""
+        gate = threading.Event()
+        self._gates.append(gate)
+        left = itertools.count(len(futures) - 1, -1)  # next() is atomic
+        for future in futures:
+            future.add_done_callback(lambda _: next(left) or gate.set())
+        return gate
 
     def result(self, name: str, id: str) -> Cell:
         """The cell's result; runs it now if it was not among those given."""
@@ -497,9 +512,11 @@ class Ahead:
 
     def close(self) -> None:
         """Cancel what has not begun, kill what runs, wait for the threads."""
-        for executor in (self._last, self._executor):
+        for executor in self._executors:
             executor.shutdown(wait=False, cancel_futures=True)
+        for gate in self._gates:
+            gate.set()
         if any(not future.done() for future in self._futures.values()):
             self._session.abort()
-        for executor in (self._executor, self._last):
+        for executor in self._executors:
             executor.shutdown(wait=True)

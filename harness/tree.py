@@ -117,6 +117,15 @@ def load_cases(extra: Iterable[str] = ()) -> dict[str, Any]:
     return dict(sorted(api.CASES.items()))
 
 
+def load_cases_of(module: str, extra: Iterable[str] = ()) -> dict[str, Any]:
+    """The cases of one module, without the time that importing all others takes.  `module` is a name that a run
+    knows from `load_cases` (its `extra` files have no name that could be imported: they are loaded by their paths)."""
+    if module.startswith("_cases_"):
+        return load_cases(extra)
+    importlib.import_module(module)
+    return dict(scenarios("api").CASES)
+
+
 def case_file(case: Any) -> Path:
     """The source file of a case."""
     return Path(sys.modules[case.func.__module__].__file__ or "").resolve()
