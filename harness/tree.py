@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import pkgutil
 import sys
 import sysconfig
 from collections.abc import Iterable
@@ -102,10 +101,7 @@ def load_cases(extra: Iterable[str] = ()) -> dict[str, Any]:
     cannot be imported; an error in one of our own modules is raised as it is.
     """
     api = scenarios("api")
-    if importlib.util.find_spec(scenarios_name("cases")) is not None:
-        package = scenarios("cases")
-        for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-            importlib.import_module(info.name)
+    scenarios("cases").load()
     for name in extra:
         try:
             if name.endswith(".py"):

@@ -67,7 +67,9 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python3 -m scenarios.catalogue", description=__doc__)
     parser.add_argument("--write", action="store_true", help="write the cases into CATALOGUE.md")
     options = parser.parse_args(argv)
-    from . import cases as _  # noqa: F401  (fills CASES)
+    from . import cases
+
+    cases.load()
 
     text = PATH.read_text(encoding="utf-8")
     new = render(text, CASES)

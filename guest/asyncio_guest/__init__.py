@@ -19,7 +19,7 @@ from __future__ import annotations
 from . import _exit
 from ._driver import GuestLost
 from ._guest import Guest, GuestInfo
-from ._hosts import Backend, Host, HostUnavailable, backends, resolve
+from ._hosts import Backend, Host, HostUnavailable, hosts, resolve
 from ._install import Installation, install
 from ._modal import modal
 from ._start import asyncio_guest_run, run, start, start_guest_run
@@ -37,7 +37,7 @@ __all__ = [
     "HostUnavailable",
     "Installation",
     "asyncio_guest_run",
-    "backends",
+    "hosts",
     "install",
     "modal",
     "resolve",

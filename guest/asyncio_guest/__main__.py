@@ -34,7 +34,7 @@ To give an application that owns its main loop a guest, import asyncio_guest and
 def _hosts_text() -> str:
     lines = ["hosts found here:"]
     for name, missing in _hosts.usable().items():
-        strategies = ", ".join(_hosts.backends()[name].strategies)
+        strategies = ", ".join(_hosts.hosts()[name].strategies)
         lines.append(f"  {name:<12} " + (f"cannot be used: {missing}" if missing else f"strategies: {strategies}"))
     return "\n".join(lines)
 

@@ -16,16 +16,18 @@ import time
 import warnings
 from asyncio import constants, tasks
 from collections.abc import Callable, Coroutine, Generator, Iterator
-from typing import Any
-
-import outcome
+from typing import TYPE_CHECKING, Any
 
 from . import _core
+from ._ended import Ended
 from ._hosts import Host
 from ._running import RunForever, between_runs, inside, on_main_thread
 from ._session import Session
 from ._sigint import Interrupts
 from ._warnings import AbandonedGuestWarning, HostDiedWarning
+
+if TYPE_CHECKING:
+    import outcome
 
 FINISH_TIMEOUT = 5.0
 """Seconds that a guest has to finish once its host has gone."""
@@ -33,6 +35,10 @@ FINISH_TIMEOUT = 5.0
 
 class GuestLost(RuntimeError):
     """The guest's host had gone and the guest did not finish within the time it was given."""
+
+
+def unreported(ended: object) -> None:
+    """The done_callback of a driver whose caller looks at `Driver.ended` itself."""
 
 
 def _stop_loop(future: asyncio.Future[Any]) -> None:
@@ -54,19 +60,29 @@ class Driver(Session):
     ) -> None:
         super().__init__(loop)
         self.host = host
-        self.outcome: outcome.Outcome[Any] | None = None
+        self.ended: Ended | None = None
         self.done = False
         self.cancelled = False
         self.task: asyncio.Task[Any]
+        if done_callback is not None and done_callback is not unreported:
+            import outcome  # noqa: F401  # now rather than at the end, where nobody could be told that it is missing
         self._done_callback = done_callback
         self._unset_event_loop = unset_event_loop
         self._exiting = False
         self._running = RunForever(loop)
         self._interrupts: Interrupts | None = None
         self._modals_closed: asyncio.Future[None] | None = None
-        self._main_outcome: outcome.Outcome[Any] | None = None
+        self._main_ended: Ended | None = None
+        self._outcome: outcome.Outcome[Any] | None = None
         self._script = self._phases()
         self.tasks: set[asyncio.Task[Any]] = set()
+
+    @property
+    def outcome(self) -> outcome.Outcome[Any] | None:
+        """What `done_callback` gets; None before the end."""
+        if self._outcome is None and self.ended is not None:
+            self._outcome = self.ended.outcome()
+        return self._outcome
 
     # -- start ---------------------------------------------------------------------------------------------
 
@@ -119,17 +135,20 @@ class Driver(Session):
             return
         self.done = True
         self.closed()
-        result = self.outcome
-        if result is None:
-            result = self.outcome = outcome.Error(GuestLost("the guest ended before its main task did"))
+        if self.ended is None:
+            self.ended = Ended(error=GuestLost("the guest ended before its main task did"))
+        error = self.ended.error
         callback, self._done_callback = self._done_callback, None
         try:
             if callback is not None:
-                callback(result)
-            elif isinstance(result, outcome.Error) and not self._was_asked_for(result.error):
-                _report(result.error)
-        except BaseException as error:
-            _report(error)
+                if callback is not unreported:
+                    result = self.outcome
+                    assert result is not None
+                    callback(result)
+            elif error is not None and not self._was_asked_for(error):
+                _report(error)
+        except BaseException as exc:
+            _report(exc)
 
     def on_host_died(self) -> None:
         """The host goes away under the guest."""
@@ -154,29 +173,28 @@ class Driver(Session):
         except StopIteration:
             return False
         except BaseException as error:
-            self.outcome = outcome.Error(error)
+            self.ended = Ended(error=error)
             return False
         return True
 
     def _phases(self) -> Generator[None, None, None]:
-        result: outcome.Outcome[Any]
         try:
-            result = outcome.Value((yield from self._main()))
+            result = Ended((yield from self._main()))
         except GeneratorExit:
             raise
         except BaseException as exc:
-            result = outcome.Error(exc)
-        self._main_outcome = result
+            result = Ended(error=exc)
+        self._main_ended = result
         try:
             yield from self._teardown()
         except GeneratorExit:
             raise
         except BaseException as exc:
             # As for asyncio.run: what the teardown raises replaces what the task raised.
-            if exc.__context__ is None and isinstance(result, outcome.Error) and result.error is not exc:
+            if exc.__context__ is None and result.error is not None and result.error is not exc:
                 exc.__context__ = result.error
-            result = outcome.Error(exc)
-        self.outcome = result
+            result = Ended(error=exc)
+        self.ended = result
 
     def _main(self) -> Generator[None, None, Any]:
         interrupts = self._interrupts = Interrupts(self.task)
@@ -313,8 +331,8 @@ class Driver(Session):
         turning = self.core.turning
         with contextlib.suppress(Exception):
             self.core.detach()
-        if self.outcome is None:
-            self.outcome = self._main_outcome or outcome.Error(error)
+        if self.ended is None:
+            self.ended = self._main_ended or Ended(error=error)
         if self._interrupts is not None:
             self._interrupts.restore()
         if not turning:

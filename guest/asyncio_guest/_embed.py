@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
-
-from outcome import Outcome
+from typing import TYPE_CHECKING, Any
 
 from . import _core
 from ._driver import FINISH_TIMEOUT, Driver
 from ._hosts import Host
 from ._session import session_of
 from ._start import start_core
+
+if TYPE_CHECKING:
+    from outcome import Outcome
 
 
 def start(

@@ -6,12 +6,13 @@ import asyncio
 import threading
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-from outcome import Outcome
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ._driver import Driver
 from ._running import inside
+
+if TYPE_CHECKING:
+    from outcome import Outcome
 
 T = TypeVar("T")
 

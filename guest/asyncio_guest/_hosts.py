@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import pkgutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from typing import Any, Protocol, runtime_checkable
 
 from . import _core
@@ -119,7 +119,7 @@ def _load(name: str, load: Callable[[], Any]) -> Backend:
 
 
 @functools.lru_cache(maxsize=None)
-def backends() -> Mapping[str, Backend]:
+def hosts() -> Mapping[str, Backend]:
     """All backends by name: the installed subpackages, then what other distributions publish.
 
     A subpackage wins over an entry point of the same name.  A backend that cannot be imported is
@@ -136,6 +136,8 @@ def backends() -> Mapping[str, Backend]:
             if module.ispkg and not module.name.startswith("_"):
                 name = f"{package.__name__}.{module.name}"
                 found[module.name] = _load(module.name, functools.partial(importlib.import_module, name))
+    from importlib import metadata  # slow to import; `backend_of` a name of ours does without
+
     for entry in metadata.entry_points(group=ENTRY_POINTS):
         if entry.name not in found:
             found[entry.name] = _load(entry.name, entry.load)
@@ -143,9 +145,21 @@ def backends() -> Mapping[str, Backend]:
     return found
 
 
+@functools.lru_cache(maxsize=None)
+def _of_ours(name: str) -> Backend | None:
+    """The installed subpackage called `name`, without a look at all others."""
+    full = f"{__package__}.backends.{name}"
+    try:
+        if name.startswith("_") or not name.isidentifier() or importlib.util.find_spec(full) is None:
+            return None
+    except ModuleNotFoundError:
+        return None
+    return _load(name, functools.partial(importlib.import_module, full))
+
+
 def usable() -> dict[str, str | None]:
     """Each known host and what it misses (None: nothing)."""
-    return {name: backend.missing() for name, backend in sorted(backends().items())}
+    return {name: backend.missing() for name, backend in sorted(hosts().items())}
 
 
 def backend_of(host: object) -> Backend:
@@ -154,7 +168,11 @@ def backend_of(host: object) -> Backend:
     Raises ValueError for an unknown name and TypeError for an object that no backend knows; both
     list what is known.
     """
-    known = backends()
+    if isinstance(host, str):
+        backend = _of_ours(host)
+        if backend is not None:
+            return backend
+    known = hosts()
     if isinstance(host, str):
         backend = known.get(host)
         if backend is None:

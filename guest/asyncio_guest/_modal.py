@@ -7,8 +7,7 @@ import contextvars
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import outcome
-
+from ._ended import Ended, capture
 from ._running import running_loop
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ class Modal:
         self._session = session
         self._fn = fn
         self._context = contextvars.copy_context()
-        self._future: asyncio.Future[outcome.Outcome[Any]] = session.loop.create_future()
+        self._future: asyncio.Future[Ended] = session.loop.create_future()
         self._open = False
 
     async def result(self) -> Any:
@@ -49,19 +48,19 @@ class Modal:
             self._closed()
             return
         self._open = True
-        self._settle(outcome.capture(self._context.run, self._fn))
+        self._settle(capture(self._context.run, self._fn))
 
     def drop(self) -> None:
         """The host has gone: a call that has not been made will never be."""
         if not self._open:
-            self._settle(outcome.Error(RuntimeError("the host has gone before it could open the modal call")))
+            self._settle(Ended(error=RuntimeError("the host has gone before it could open the modal call")))
 
-    def _settle(self, result: outcome.Outcome[Any]) -> None:
+    def _settle(self, result: Ended) -> None:
         loop = self._session.loop
         if not loop.is_closed():
             if not self._future.done():
                 self._future.set_result(result)
-            elif isinstance(result, outcome.Error):
+            elif result.error is not None:
                 self._nobody_waits(loop, result.error)
         self._closed()
 

@@ -6,15 +6,16 @@ import asyncio
 import contextvars
 import functools
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, NoReturn, TypeVar
-
-import outcome
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from . import _core
-from ._driver import Driver
+from ._driver import Driver, unreported
 from ._guest import Guest
 from ._hosts import Host, resolve
 from ._running import on_main_thread, running_loop
+
+if TYPE_CHECKING:
+    import outcome
 
 T = TypeVar("T")
 
@@ -172,11 +173,10 @@ def run(
     included.  The arguments are those of `start`.  If the host's main loop ends first, the guest is cancelled and
     finished without it, with a HostDiedWarning.
     """
-    outcomes: list[outcome.Outcome[T]] = []
     guest = start(
         coro,
         host=host,
-        done_callback=outcomes.append,
+        done_callback=unreported,
         loop_factory=loop_factory,
         debug=debug,
         context=context,
@@ -187,7 +187,10 @@ def run(
         host_uses_signal_set_wakeup_fd=host_uses_signal_set_wakeup_fd,
     )
     guest._driver.drive()
-    result: T = outcomes.pop().unwrap()
+    ended = guest._driver.ended
+    assert ended is not None
+    del guest  # an error's traceback holds this frame
+    result: T = ended.unwrap()
     return result
 
 

@@ -287,8 +287,8 @@ class _MainThreadOnly:
 def main_only(monkeypatch: pytest.MonkeyPatch) -> None:
     from asyncio_guest import _hosts
 
-    known = {**_hosts.backends(), "main-only": _MainThreadOnly()}
-    monkeypatch.setattr(_hosts, "backends", lambda: known)
+    known = {**_hosts.hosts(), "main-only": _MainThreadOnly()}
+    monkeypatch.setattr(_hosts, "hosts", lambda: known)
 
 
 def test_refused_threads_run_on_poll(main_only: None) -> None:

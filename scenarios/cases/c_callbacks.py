@@ -12,7 +12,6 @@ import sys
 import traceback
 import warnings
 from typing import Any
-from unittest import mock
 
 from ..api import CaseContext, case
 from ..support import asyncio_log, digest, from_thread, iterations, socket_pair, spin_until
@@ -625,6 +624,8 @@ async def debug_in_mid_run(t: CaseContext) -> None:
     rejects="an engine that takes every handle for a plain one",
 )
 async def handle_subclass(t: CaseContext) -> None:
+    from unittest import mock  # slow to import
+
     loop = asyncio.get_running_loop()
 
     class Loud(asyncio.Handle):

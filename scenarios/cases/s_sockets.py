@@ -12,7 +12,6 @@ import socket
 import time
 from collections.abc import Callable
 from typing import Any, cast
-from unittest import mock
 
 from ..api import CaseContext, Unsupported, case
 from ..support import (
@@ -906,6 +905,8 @@ async def connect_times_out(t: CaseContext) -> None:
     rejects="staggered connections that are not cancelled",
 )
 async def several_addresses(t: CaseContext) -> None:
+    from unittest import mock  # slow to import
+
     loop = asyncio.get_running_loop()
     server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
     good = server.sockets[0].getsockname()
@@ -1210,6 +1211,8 @@ async def unread_socket(t: CaseContext) -> None:
     rejects="a resolver that blocks the host's thread",
 )
 async def name_resolution(t: CaseContext) -> None:
+    from unittest import mock  # slow to import
+
     loop = asyncio.get_running_loop()
     infos = await loop.getaddrinfo("127.0.0.1", 80, type=socket.SOCK_STREAM)
     t.log("numbers", [list(info[4]) for info in infos])

@@ -11,7 +11,6 @@ import time
 import weakref
 from fractions import Fraction
 from typing import Any
-from unittest import mock
 
 from ..api import CaseContext, case
 from ..support import from_thread, iterations, outcome, spin_until
@@ -453,6 +452,8 @@ async def earlier_from_reader(t: CaseContext) -> None:
     rejects="QtAsyncio's wall clock",
 )
 async def clock(t: CaseContext) -> None:
+    from unittest import mock  # slow to import
+
     loop = asyncio.get_running_loop()
     last = loop.time()
     for _ in range(5000):

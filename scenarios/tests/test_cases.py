@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from .. import api, catalogue, support
-from .. import cases as _cases  # noqa: F401  (fills CASES)
+from .. import cases as _cases
 
+_cases.load()
 FOLDER = pathlib.Path(api.__file__).parent
 MODULES = sorted(FOLDER.glob("*.py")) + sorted((FOLDER / "cases").glob("*.py"))
 NEEDS = frozenset(
