@@ -57,7 +57,7 @@ def validate(document: Any, name: str = "conformance") -> None:
     error = next(iter(sorted(checker.iter_errors(document), key=lambda e: list(map(str, e.absolute_path)))), None)
     if error is not None:
         at = "/".join(map(str, error.absolute_path)) or "the top"
-        raise UsageError(f"does not fit {schema(name)['$id']} at {at}: {error.message[:300]}")
+        raise UsageError(f"does not fit {next(kind for kind, stem in KINDS.items() if stem == name)} at {at}: {error.message[:300]}")
 
 
 def read(path: Path, name: str = "conformance") -> dict[str, Any]:

@@ -4,17 +4,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import hashlib
 import heapq
 import selectors
 import sys
 import types
-from asyncio import base_events, constants, events, log, selector_events
+from asyncio import base_events, constants, events, log, selector_events, tasks
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from . import _running
 from ._fingerprints import KNOWN
 
 if TYPE_CHECKING:
@@ -38,20 +37,44 @@ def turn(guest: Guest) -> None:
 def swap_in(loop: Any) -> Callable[[], None]:
     """Make `loop` the running loop; the result puts back what was.
 
-    Another loop runs where the host is itself asyncio: its current task, the hooks for async
-    generators and the origin tracking of coroutines belong to that loop.
+    Another loop runs where the host is itself asyncio: its current task, the hooks for async generators and the origin
+    tracking of coroutines belong to that loop.  Called for each turn there: hence no context managers.
+
+    From 3.14 on the running loop and its current task live in the thread's state: the task is left and entered while its
+    loop is the running one.
     """
-    stack = contextlib.ExitStack()
     outer = events._get_running_loop()
-    if outer is not None:
-        hooks = sys.get_asyncgen_hooks()
-        depth = sys.get_coroutine_origin_tracking_depth()
-        stack.callback(sys.set_coroutine_origin_tracking_depth, depth)
-        stack.callback(sys.set_asyncgen_hooks, *hooks)
-        sys.set_asyncgen_hooks(firstiter=loop._asyncgen_firstiter_hook, finalizer=loop._asyncgen_finalizer_hook)
-        sys.set_coroutine_origin_tracking_depth(constants.DEBUG_STACK_DEPTH if loop.get_debug() else 0)
-    stack.enter_context(_running.inside(loop))
-    return stack.close
+    if outer is None:
+        events._set_running_loop(loop)
+        return _no_loop
+    task = tasks.current_task(outer)
+    hooks = sys.get_asyncgen_hooks()
+    depth = sys.get_coroutine_origin_tracking_depth()
+    try:
+        if task is not None:
+            tasks._leave_task(outer, task)
+        events._set_running_loop(loop)
+        sys.set_asyncgen_hooks(loop._asyncgen_firstiter_hook, loop._asyncgen_finalizer_hook)
+        wanted = constants.DEBUG_STACK_DEPTH if loop.get_debug() else 0
+        if wanted != depth:
+            sys.set_coroutine_origin_tracking_depth(wanted)
+    except BaseException:  # a signal's, between any two of these
+        _swap_out(outer, task, hooks, depth)
+        raise
+    return functools.partial(_swap_out, outer, task, hooks, depth)
+
+
+def _no_loop() -> None:
+    events._set_running_loop(None)
+
+
+def _swap_out(outer: Any, task: Any, hooks: Any, depth: int) -> None:
+    events._set_running_loop(outer)
+    if task is not None and tasks.current_task(outer) is None:
+        tasks._enter_task(outer, task)
+    sys.set_asyncgen_hooks(*hooks)
+    if sys.get_coroutine_origin_tracking_depth() != depth:
+        sys.set_coroutine_origin_tracking_depth(depth)
 
 
 def failed(handle: asyncio.Handle, exc: BaseException) -> None:
