@@ -29,8 +29,8 @@ def table() -> dict[str, dict[str, Any]]:
     """The environments by name.  Raises SystemExit for a row that means nothing."""
     rows: dict[str, dict[str, Any]] = tomllib.loads(TABLE.read_text())
     for name, row in rows.items():
-        if set(row) - {"packages", "sdist", "full"} or not row.get("packages"):
-            raise SystemExit(f"{TABLE.name}: [{name}] needs packages, and may have sdist and full")
+        if set(row) - {"packages", "sdist", "deps", "full"} or not row.get("packages"):
+            raise SystemExit(f"{TABLE.name}: [{name}] needs packages, and may have sdist, deps and full")
         for package in row["packages"]:
             if "==" not in package:
                 raise SystemExit(f"{TABLE.name}: [{name}]: {package} is not pinned")
@@ -50,6 +50,8 @@ def make(folder: Path, row: dict[str, Any]) -> str | None:
     command = [str(folder / "bin" / "python"), *PIP]
     if not row.get("sdist"):
         command += ["--only-binary", ":all:"]
+    if not row.get("deps", True):
+        command += ["--no-deps"]
     # What the interpreter has already must not count: Debian's pygame is no pygame-ce.
     done = subprocess.run([*command, "--ignore-installed", *row["packages"]], stdin=subprocess.DEVNULL, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)

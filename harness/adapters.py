@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import importlib.metadata
 import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar, cast
@@ -102,6 +103,14 @@ def version_of(paths: tuple[str, ...]) -> str | None:
         except Exception:  # a version is never worth a failing cell
             return None
     return ".".join(parts) or None
+
+
+def _distribution(name: str) -> str:
+    """The version of a distribution that a peer is made of."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return "of unknown version"
 
 
 class Plain(_NoApi):
@@ -302,7 +311,11 @@ class Factory(_NoApi):
     """Somebody's own loop: what ``module:factory`` returned."""
 
     def __init__(self, contender: Contender) -> None:
-        module, _, factory = contender.name.partition(":")
+        assert contender.factory is not None
+        self.contender = contender
+        module, _, factory = contender.factory.partition(":")
+        for name, version in contender.gi:
+            importlib.import_module("gi").require_version(name, version)
         try:
             make = getattr(importlib.import_module(module), factory)
         except (ImportError, AttributeError) as error:
@@ -315,7 +328,7 @@ class Factory(_NoApi):
         self.driver: Any = _NoDriver(contender.name)
 
     def open(self, needs: frozenset[str]) -> None:
-        driver = getattr(self._theirs, "driver", None)
+        driver = getattr(self._theirs, "driver", self.contender.host)
         if isinstance(driver, str):
             factory = load_driver_factory(driver)
             if factory is None:
@@ -323,6 +336,9 @@ class Factory(_NoApi):
             self.driver = make_driver(factory, needs)
         elif driver is not None:
             self.driver = make_driver(driver, needs) if callable(driver) else driver
+        attach = getattr(self._theirs, "attach", None)
+        if callable(attach):
+            attach(self.driver)
 
     def abilities(self) -> frozenset[str]:
         api = {name for name, method in OPTIONAL.items() if callable(getattr(self._theirs, method, None))}
@@ -342,13 +358,24 @@ class Factory(_NoApi):
 
     def run(self, main: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
         options = {k: v for k, v in options.items() if v is not None}
-        return cast("T", self._theirs.run(main(*args), **options))
+        theirs = getattr(self._theirs, "run", None)
+        if theirs is None:
+            if "loop_factory" in options:  # somebody's loop cannot be made of another one
+                raise tree.scenarios("api").Unsupported("loop_factory")
+            with asyncio.Runner(loop_factory=self._theirs.new_loop, **options) as runner:
+                return runner.run(main(*args))
+        if "loop_factory" in options and "loop_factory" not in inspect.signature(theirs).parameters:
+            raise tree.scenarios("api").Unsupported("loop_factory")
+        return cast("T", theirs(main(*args), **options))
 
     def new_loop(self) -> asyncio.AbstractEventLoop:
+        if not hasattr(self._theirs, "new_loop"):
+            raise tree.scenarios("api").Unsupported("new_loop")
         return cast("asyncio.AbstractEventLoop", self._theirs.new_loop())
 
     def info(self) -> dict[str, Any]:
-        info = {"engine_ran": None, "strategy": None, "toolkit_version": None}
+        versions = [f"{name} {_distribution(name)}" for name in self.contender.packages]
+        info = {"engine_ran": None, "strategy": None, "toolkit_version": ", ".join(versions) or None}
         own = getattr(self._theirs, "info", None)
         return {**info, **(own() if callable(own) else own or {})}
 

@@ -1,6 +1,7 @@
 """Contenders: what a name means, which there are, and how a cell of one is started.
 
-``plain``; ``guest/<host>[@late][+watch|+waiter][+stock|+fast]``; ``module:factory`` for somebody's own loop.
+``plain``; ``guest/<host>[@late][+watch|+waiter][+stock|+fast]``; ``peer/<name>[@<host>]``; ``module:factory`` for somebody's
+own loop.
 """
 
 from __future__ import annotations
@@ -43,6 +44,10 @@ class Contender:
     process_threads: tuple[str, ...] = ()
     environment: str | None = None
     """Of ``ci/environments.toml``; None: the interpreter that runs the harness."""
+    factory: str | None = None
+    """``module:factory`` of somebody's own loop; `host` is then the one whose driver it gets unless it brings one."""
+    packages: tuple[str, ...] = ()
+    """Distributions whose versions make up the toolkit's version."""
 
     def as_json(self) -> dict[str, Any]:
         """For the cell's process."""
@@ -62,6 +67,21 @@ def table() -> dict[str, dict[str, Any]]:
 
     with open(tree.HERE / "contenders.toml", "rb") as file:
         return dict(tomllib.load(file).get("host", {}))
+
+
+@functools.cache
+def peer_table() -> dict[str, dict[str, Any]]:
+    """The pinned table's rows by peer, ``name`` or ``name@host``."""
+    with open(tree.HERE / "contenders.toml", "rb") as file:
+        return dict(tomllib.load(file).get("peer", {}))
+
+
+@functools.cache
+def peers() -> dict[str, str]:
+    """The modules of all peers by the peers' names: each file of ``peers/``, and each row that gives one of them another
+    host.  ``_`` in a file's name is ``-`` in the peer's."""
+    found = {path.stem.replace("_", "-"): path.stem for path in sorted((tree.HERE / "peers").glob("[a-z]*.py"))}
+    return found | {name: found[name.partition("@")[0]] for name in peer_table() if name.partition("@")[0] in found}
 
 
 @functools.cache
@@ -102,7 +122,9 @@ def parse(name: str) -> Contender:
         module, _, factory = name.partition(":")
         if not module or not factory.isidentifier():
             raise UsageError(f"{name!r}: a contender of your own is written module:factory")
-        return Contender(name, "factory", display=True)
+        return Contender(name, "factory", display=True, factory=name)
+    if name.startswith("peer/"):
+        return _peer(name)
     if name.startswith("guest/"):
         base, *suffixes = name.removeprefix("guest/").split("+")
         host, at, late = base.partition("@")
@@ -141,6 +163,30 @@ def parse(name: str) -> Contender:
     raise UsageError(unknown("contender", name, everything()))
 
 
+def _peer(name: str) -> Contender:
+    """Another project's loop: what its row says, over what its host's row says."""
+    short = name.removeprefix("peer/")
+    if short not in peers():
+        raise UsageError(unknown("peer", short, peers()))
+    row = peer_table().get(short, {})
+    host = row.get("host")
+    base = table().get(host, {}) if host else {"display": False}
+    fds, threads = {**base.get("process_fds", {}), **row.get("process_fds", {})}, row.get("process_threads", ())
+    return Contender(
+        name,
+        "factory",
+        host,
+        display=bool(row.get("display", base.get("display", True))),
+        env=tuple(sorted({**base.get("env", {}), **row.get("env", {})}.items())),
+        gi=tuple(sorted(base.get("gi", {}).items())),
+        process_fds=tuple(sorted(fds.items())),
+        process_threads=(*base.get("process_threads", ()), *threads),
+        environment=row.get("environment", base.get("environment")),
+        factory=f"{tree.PACKAGE}.peers.{peers()[short]}:make",
+        packages=tuple(row.get("packages", ())),
+    )
+
+
 def unknown(what: str, name: str, known: Iterable[str]) -> str:
     """A message for a name that does not exist, with those that are near."""
     import difflib  # for messages only
@@ -153,7 +199,7 @@ def unknown(what: str, name: str, known: Iterable[str]) -> str:
 
 def defaults(tier: str = "quick") -> list[str]:
     """The contenders that run when none is named: in the quick tier each host as it comes; in the full
-    tier each strategy with each engine too."""
+    tier each strategy with each engine too, and the peers."""
     names = ["plain", *(f"guest/{host}" for host in hosts())]
     if tier == "full":
         names += [name for name in everything() if name not in names and name.count("+") != 1]
@@ -172,7 +218,7 @@ def everything() -> list[str]:
         names += [f"guest/{host}+{s}" for s in STRATEGIES]
         names += [f"guest/{host}+{e}" for e in ENGINES[:2]]
         names += [f"guest/{host}+{s}+{e}" for s in STRATEGIES for e in ENGINES[:2]]
-    return names
+    return names + [f"peer/{name}" for name in peers()]
 
 
 def expand(pattern: str, tier: str = "quick") -> list[str]:

@@ -88,6 +88,7 @@ def load(extra: Iterable[str] = (), folder: Path | None = None) -> list[Expectat
     folder = tree.HERE / "expectations" if folder is None else folder
     found = []
     files = [p for p in sorted(folder.glob("*.toml")) if p.name != "test_asyncio.toml"]
+    files += sorted(folder.glob("peers/*.toml"))
     for path in [*files, *map(Path, extra)]:
         try:
             with open(path, "rb") as file:

@@ -1,0 +1,18 @@
+"""gbulb: asyncio's loop and transports written again on GLib."""
+
+from __future__ import annotations
+
+import asyncio
+
+import gbulb
+
+
+class Gbulb:
+    def __init__(self) -> None:
+        gbulb.install(gtk=True)
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.new_event_loop()
+
+
+make = Gbulb

@@ -1,0 +1,19 @@
+"""PyGObject's own gi.events: a source in the main context around asyncio's iteration."""
+
+from __future__ import annotations
+
+import asyncio
+
+import gi
+
+if gi.version_info < (3, 50):
+    raise ImportError(f"gi.events comes with PyGObject 3.50, this is {gi.__version__}")
+import gi.events
+
+
+class GiEvents:
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        return gi.events.GLibEventLoopPolicy().new_event_loop()
+
+
+make = GiEvents
