@@ -66,7 +66,7 @@ def interpreter(environment: str | None) -> Path | None:
 
 def no_environment(environment: str) -> str:
     """What to say, and the remedy, when `interpreter` is None."""
-    return f"its environment {environment} is not there: make setup builds it (it needs PyPI)"
+    return f"its environment {environment} is not there: make setup (one of the full tier: make full) builds it, from PyPI"
 
 
 def python_path(extra: Iterable[str] = ()) -> str:

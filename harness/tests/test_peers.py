@@ -73,17 +73,27 @@ def test_a_peer_on_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
     assert made.factory == "harness.peers.uvloop:make" and made.name == "peer/uvloop@tk"
 
 
-def test_peers_do_not_turn_the_exit_code(harness: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A peer that loses what it is given: 0, and 3 with --strict."""
-    path = FOLDER / "zz_of_the_test.py"
-    path.write_text("from harness.tests.faulty import leaks_fd as make\n", encoding="utf-8")
-    try:
-        ran = harness("run", "peer/zz-of-the-test::X.90-order", "plain::X.90-order")
-        assert ran.code == 0, ran.out + ran.err
-        assert [c["teardown"] for c in ran.cells if c["contender"].startswith("peer")] == [["LEAK_FD"]]
-        assert harness("run", "peer/zz-of-the-test::X.90-order", "plain::X.90-order", "--strict").code == 3
-    finally:
-        path.unlink()
+LEAKY = """
+import dataclasses, sys
+from harness import cli, contenders
+contenders.peers = lambda: {"leaky": "leaky"}
+made = dataclasses.replace(contenders.parse("harness.tests.faulty:leaks_fd"), name="peer/leaky")
+contenders._peer = lambda name: made
+sys.exit(cli.main(sys.argv[1:]))
+"""
+"""The command line with one more peer, which leaks a descriptor."""
+
+
+def test_peers_do_not_turn_the_exit_code(tmp_path: Path) -> None:
+    cells = ["peer/leaky::X.90-order", "plain::X.90-order"]
+    for options, code in (([], 0), (["--strict"], 3)):
+        done = subprocess.run(
+            [command()[0], "-c", LEAKY, "run", "--results", str(tmp_path), "--cases", str(CASES), *options, *cells],
+            cwd=tree.TOP, env=environment(), capture_output=True, text=True, timeout=180,
+        )  # fmt: skip
+        assert done.returncode == code, done.stdout + done.stderr
+        found = results.read(tmp_path / "conformance.json")["cells"]
+        assert [c["teardown"] for c in found if c["contender"] == "peer/leaky"] == [["LEAK_FD"]]
 
 
 def test_expectations_of_peers_have_files_of_their_own() -> None:

@@ -258,6 +258,20 @@ def test_broken_input_is_2(tmp_path: Path, name: str, text: str | None, says: st
     assert not (tmp_path / "out.html").exists()
 
 
+def test_a_real_benchmark_fits_its_schema() -> None:
+    """The rows are checked too: a schema's own ``$id`` once made its references lead nowhere."""
+    about = {**results.meta(), "seconds": 1.0, "seed": 1, "blocks": 1, "time_factor": 1.0}
+    cell: dict[str, Any] = {
+        "contender": "plain", "metric": "echo", "unit": "op/s", "higher_is_better": True, "python": "3.11.2",
+        "samples": [1.0], "blocks": [0], "turns_per_op": None, "host_waits_per_op": 2.0, "ratio_to_plain": None,
+    }  # fmt: skip
+    document = {"schema": "asyncio-guest/bench@1", "meta": about, "cells": [cell]}
+    results.validate(document, "bench")
+    cell["samples"] = ["fast"]
+    with pytest.raises(UsageError, match="asyncio-guest/bench@1 at cells/0/samples/0"):
+        results.validate(document, "bench")
+
+
 def test_report_writes_all_three_beside_the_results(tmp_path: Path) -> None:
     results.write(tmp_path / "conformance.json", sample(2))
     done = run("report", str(tmp_path))
