@@ -44,7 +44,8 @@ build: ## compile and lay out the package in build/<interpreter>/site
 conformance: build ## run the conformance suite (quick tier); ARGS= takes selectors and options of `harness run`
 	@$(RUN) -m harness run $(ARGS)
 
-full: setup build ## conformance with every strategy and engine, test_asyncio under each host, the large cases
+full: setup build ## conformance with every strategy and engine, test_asyncio under each host, the large cases, the peers
+	@$(PYTHON) ci/environments.py --all
 	@status=0; $(RUN) -m harness run --tier full $(ARGS) || status=1; \
 	$(RUN) -m harness suite test_asyncio || status=1; exit $$status
 

@@ -72,6 +72,8 @@ def table() -> dict[str, dict[str, Any]]:
 @functools.cache
 def peer_table() -> dict[str, dict[str, Any]]:
     """The pinned table's rows by peer, ``name`` or ``name@host``."""
+    import tomllib
+
     with open(tree.HERE / "contenders.toml", "rb") as file:
         return dict(tomllib.load(file).get("peer", {}))
 

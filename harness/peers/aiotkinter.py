@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import aiotkinter
 
 
 class AioTkinter:
+    def attach(self, driver: Any) -> None:
+        driver.process_events()  # Tcl's own thread starts here, not in the case
+
     def new_loop(self) -> asyncio.AbstractEventLoop:
         return aiotkinter.TkinterEventLoopPolicy().new_event_loop()
 

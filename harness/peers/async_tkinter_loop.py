@@ -5,23 +5,24 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from async_tkinter_loop import main_loop
+import async_tkinter_loop
 
 
 class Looked(asyncio.SelectorEventLoop):
-    root: Any
-
     def run_forever(self) -> None:
-        after = self.create_task(main_loop(self.root))
+        after = self.create_task(async_tkinter_loop.main_loop(AsyncTkinterLoop.root))
         try:
             super().run_forever()
         finally:
             after.cancel()
+            self.call_soon(self.stop)  # and lets it end
+            super().run_forever()
 
 
 class AsyncTkinterLoop:
     def attach(self, driver: Any) -> None:
-        Looked.root = driver.toolkit()
+        AsyncTkinterLoop.root = driver.toolkit()
+        driver.process_events()  # Tcl's own thread starts here, not in the case
 
     new_loop = Looked
 

@@ -14,12 +14,16 @@ from ..api import CaseContext, Outcome, case
 from ..hostside import drive, from_host, soon
 from ..support import from_thread, socket_pair
 
-LOST = 3.0
-"""Seconds after which a loop's own timer serves what a host callback asked for and nobody noticed."""
 AT_ONCE = 0.25
 """Seconds (times the scale) that count as at once: a liveness bound, speed is measured elsewhere."""
 
 Act = Callable[[asyncio.AbstractEventLoop, "asyncio.Future[float]"], Any]
+
+
+def _lost(t: CaseContext) -> float:
+    """Seconds after which a loop's own timer serves what a host callback asked for and nobody noticed.  Beyond what
+    counts as at once on the slowest machine, or a lost wake-up would pass there."""
+    return max(3.0, 3 * AT_ONCE * t.scale)
 
 
 def _now(served: asyncio.Future[float]) -> None:
@@ -33,7 +37,7 @@ async def _at_once(t: CaseContext, act: Act, rounds: int = 8) -> None:
     worst = 0.0
     for _ in range(rounds):
         served: asyncio.Future[float] = loop.create_future()
-        lost = loop.call_later(LOST, _now, served)
+        lost = loop.call_later(_lost(t), _now, served)
         acted: list[float] = []
 
         def call() -> None:
@@ -91,7 +95,7 @@ async def set_result(t: CaseContext) -> None:
         served: asyncio.Future[float] = loop.create_future()
         waiter.append(loop.create_task(wait(future, served)))
         await asyncio.sleep(0)
-        lost = loop.call_later(LOST, _now, served)
+        lost = loop.call_later(_lost(t), _now, served)
         acted: list[float] = []
 
         def act() -> None:
@@ -125,7 +129,7 @@ async def event_set(t: CaseContext) -> None:
         event.clear()
         woken.clear()
         tasks = [asyncio.create_task(wait()) for _ in range(10)]
-        lost = asyncio.get_running_loop().call_later(LOST, event.set)
+        lost = asyncio.get_running_loop().call_later(_lost(t), event.set)
         acted: list[float] = []
 
         def act() -> None:
@@ -201,7 +205,7 @@ async def cancel(t: CaseContext) -> None:
 
     async def sleeper(cancelled: asyncio.Future[float]) -> None:
         try:
-            await asyncio.sleep(LOST)
+            await asyncio.sleep(_lost(t))
         finally:
             _now(cancelled)
 
@@ -272,7 +276,7 @@ async def queue(t: CaseContext) -> None:
             items.put_nowait(i)
         failing.set_exception(LookupError("from the host"))
 
-    lost = loop.call_later(LOST, lambda: items.put_nowait(-1))
+    lost = loop.call_later(_lost(t), lambda: items.put_nowait(-1))
     soon(t, act)
     for _ in range(5):
         got.append(await items.get())
@@ -310,7 +314,7 @@ async def click(t: CaseContext) -> None:
 
     t.driver.on_click(handler)
     for i in range(3):
-        lost = loop.call_later(LOST, lambda: started.put_nowait(time.monotonic()))
+        lost = loop.call_later(_lost(t), lambda: started.put_nowait(time.monotonic()))
         await from_host(t, lambda: t.driver.inject_input("click"))
         late = await started.get() - (clicked[i] if len(clicked) > i else 0.0)
         lost.cancel()
