@@ -1,5 +1,4 @@
 """async-tkinter-loop: asyncio's own loop with a task in it that looks after Tk every 10 ms."""
-
 from __future__ import annotations
 
 import asyncio
