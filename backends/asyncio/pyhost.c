@@ -218,7 +218,7 @@ py_quit(void *host)
 #define PY_HOST(NAME)                               \
     {                                               \
         .abi = AG_ABI_VERSION,                      \
-        .caps = AG_HOST_WATCH | AG_HOST_POST_PY,    \
+        .caps = AG_HOST_WATCH | AG_HOST_POST_PY | AG_HOST_AGAIN_SOON, \
         .name = NAME,                               \
         .open = py_open,                            \
         .close = py_close,                          \

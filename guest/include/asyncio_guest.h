@@ -72,6 +72,7 @@ enum {
     AG_HOST_PREPARE = 1 << 1,   /* calls ag_prepare() each time before it blocks */
     AG_HOST_POST    = 1 << 2,   /* ->post works from any thread, without the GIL */
     AG_HOST_POST_PY = 1 << 3,   /* ->post works from any thread, but needs the GIL */
+    AG_HOST_AGAIN_SOON = 1 << 4, /* ->again costs no more than a readable descriptor, and comes as soon */
 };
 
 /* How the host learns that the guest has work. */

@@ -417,9 +417,11 @@ turn_body(ag_guest *g)
             if (g->burst_start == 0) {
                 g->burst_start = start;
             }
-            if (g->host != NULL && g->strategy == AG_STRATEGY_WATCH && after - g->burst_start < g->budget_ns) {
+            if (g->host != NULL && g->strategy == AG_STRATEGY_WATCH && !(g->ops->caps & AG_HOST_AGAIN_SOON)
+                && after - g->burst_start < g->budget_ns) {
                 /* Turns cut short by max_iterations: until they have had a budget together, the readable
-                 * descriptor brings the next one as soon as the host has looked around. */
+                 * descriptor brings the next one as soon as the host has looked around. For most hosts `again` is
+                 * their lowest priority. */
                 wake_for_rest(g);
                 return AG_IDLE;
             }
