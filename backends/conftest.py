@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -53,9 +54,16 @@ def environment(display: str | None = None, **extra: str) -> dict[str, str]:
 def run_program() -> Run:
     """Run a program text in a fresh interpreter and return what it printed; fails if the program does."""
 
-    def run(source: str, *args: str, display: str | None = None, timeout: float = 60, **extra: str) -> str:
+    def run(
+        source: str,
+        *args: str,
+        display: str | None = None,
+        timeout: float = 60,
+        python: str | Path = sys.executable,
+        **extra: str,
+    ) -> str:
         done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(source), *args],
+            [str(python), "-c", textwrap.dedent(source), *args],
             env=environment(display, **extra),
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -67,3 +75,16 @@ def run_program() -> Run:
         return done.stdout
 
     return run
+
+
+@pytest.fixture(scope="session")
+def environment_python() -> Callable[[str], Path]:
+    """The interpreter of an environment of ci/environments.toml by name; skips the test where there is none."""
+
+    def find(name: str) -> Path:
+        folder = BACKENDS.parent / "build" / str(sysconfig.get_config_var("SOABI")) / "env" / name
+        if not (folder / "complete").is_file():
+            pytest.skip(f"the environment {name} is not there: make setup builds it (it needs PyPI)")
+        return folder / "bin" / "python"
+
+    return find
