@@ -75,9 +75,11 @@ bench: setup ## speed and latency against plain asyncio: results/latest/bench.js
 	@$(RUN) -m harness bench $(ARGS)
 
 samples: setup build ## show the sample applications (one after the other; needs a display)
-	@for sample in backends/*/sample.py; do \
-	    echo "$$sample"; $(RUN) "$$sample" || exit 1; \
-	done
+	@status=0; for sample in backends/*/sample.py; do \
+	    python="$(TOP)/env/$$(basename "$$(dirname "$$sample")" | tr _ -)/bin/python"; \
+	    test -x "$$python" || python="$(PYTHON)"; \
+	    echo "$$sample"; $(ENV) "$$python" "$$sample" || status=1; \
+	done; exit $$status
 
 clean: ## remove everything that was built
 	rm -rf build dist results/latest

@@ -123,7 +123,9 @@ class QtDriver:
         driver, core = self, self.core
         self._type = core.QEvent.Type(core.QEvent.registerEventType())
 
-        class Receiver(core.QObject):  # type: ignore[misc]
+        base: Any = core.QObject
+
+        class Receiver(base):  # type: ignore[misc]
             """Gets the events that are posted for `call_from_host`."""
 
             def event(self, event: Any) -> bool:
@@ -136,8 +138,9 @@ class QtDriver:
 
     def _build(self) -> None:
         driver, gui, widgets = self, self.gui, self.widgets
+        base: Any = widgets.QWidget
 
-        class Area(widgets.QWidget):  # type: ignore[misc]
+        class Area(base):  # type: ignore[misc]
             """One colour, a new one for each step."""
 
             def paintEvent(self, event: Any) -> None:

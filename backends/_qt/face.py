@@ -38,13 +38,13 @@ def has_library(major: int) -> bool:
     return True
 
 
-def known_fault(binding: str, python: tuple[int, ...] = sys.version_info) -> str | None:
+def known_fault(binding: str, python: tuple[int, int] = sys.version_info[:2]) -> str | None:
     """What a user of this binding, which is imported, has to know before the process dies of it."""
     version = tuple(getattr(sys.modules.get(binding), "__version_info__", ()))
     if binding == "PySide6" and version[:2] == (6, 12) and python < (3, 12):
         return (
-            "PySide6 6.12 drops a reference to None in each call that returns nothing on Python before 3.12, and the process dies "
-            "after some thousand calls: pip install 'PySide6<6.12'"
+            "PySide6 6.12 drops a reference to None in each call that returns nothing on Python before 3.12, and the "
+            "process dies after some thousand calls: pip install 'PySide6<6.12'"
         )
     return None
 
@@ -96,8 +96,8 @@ class QtBackend:
             app = self._application(binding)
         if not has_library(self.major):
             raise RuntimeError(
-                f"{binding} does not use a shared libQt{self.major}Core.so.{self.major}: use a binding that is linked to "
-                f"Qt {self.major}'s shared libraries"
+                f"{binding} does not use a shared libQt{self.major}Core.so.{self.major}: use a binding that is linked "
+                f"to Qt {self.major}'s shared libraries"
             )
         fault = known_fault(binding)
         if fault is not None:
@@ -113,8 +113,8 @@ class QtBackend:
         for binding, host in HOSTS.items():
             if loaded(binding):
                 raise RuntimeError(
-                    f"this process has imported {binding}, and two Qt in one process do not work together: a guest in it has "
-                    f"host={host!r} or an object of {binding}"
+                    f"this process has imported {binding}, and two Qt in one process do not work together: a guest "
+                    f"in it has host={host!r} or an object of {binding}"
                 )
         if has_library(5) or has_library(6):
             raise RuntimeError("this process has loaded a Qt without a Python binding: import your Qt binding first")

@@ -20,6 +20,7 @@ class Sample(QtWidgets.QWidget):
         self.task: asyncio.Task[None] | None = None
         self._build()
         app = QtWidgets.QApplication.instance()
+        assert isinstance(app, QtWidgets.QApplication)
         self.guest = asyncio_guest.start(
             self.main(), host=self, strategy=strategy, done_callback=lambda outcome: app.quit()
         )
@@ -36,7 +37,9 @@ class Sample(QtWidgets.QWidget):
         page.setContentsMargins(18, 18, 18, 18)
         page.setSpacing(10)
         page.addWidget(QtWidgets.QLabel("<b><big>asyncio in Qt's main loop</big></b>"))
-        self.bar = QtWidgets.QProgressBar(maximum=1000, textVisible=False)
+        self.bar = QtWidgets.QProgressBar()
+        self.bar.setMaximum(1000)
+        self.bar.setTextVisible(False)
         page.addWidget(self.bar)
         row = QtWidgets.QHBoxLayout()
         page.addLayout(row)
@@ -44,7 +47,8 @@ class Sample(QtWidgets.QWidget):
         row.addWidget(self.status, 1)
         self.download = QtWidgets.QPushButton("Download")
         row.addWidget(self.download)
-        self.cancel = QtWidgets.QPushButton("Cancel", enabled=False)
+        self.cancel = QtWidgets.QPushButton("Cancel")
+        self.cancel.setEnabled(False)
         self.cancel.clicked.connect(lambda: self.task and self.task.cancel())
         row.addWidget(self.cancel)
         page.addWidget(QtWidgets.QLabel("Type here meanwhile:"))

@@ -8,7 +8,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import shutil
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,20 +22,33 @@ def report(value):
     print(json.dumps(value))
 """
 
-needs_toolkit = {
+needs_toolkit: dict[str, Any] = {
     "tk": pytest.mark.skipif(importlib.util.find_spec("_tkinter") is None, reason="apt-get install python3-tk"),
     "gtk3": pytest.mark.skipif(importlib.util.find_spec("gi") is None, reason="apt-get install python3-gi"),
+    "qt5": pytest.mark.skipif(importlib.util.find_spec("PyQt5") is None, reason="apt-get install python3-pyqt5"),
+    "pyqt6": pytest.mark.skipif(importlib.util.find_spec("PyQt6") is None, reason="apt-get install python3-pyqt6"),
+    "pyside6": (),  # its environment is asked for
 }
+environments = {"pyside6": "pyside6"}
+"""Of ci/environments.toml, for those that do not run with this interpreter."""
 
 
 @pytest.fixture(params=[pytest.param(name, marks=mark) for name, mark in needs_toolkit.items()])
-def bare(request: pytest.FixtureRequest, display: str, run_program: Callable[..., str]) -> Callable[[str], Any]:
+def bare(
+    request: pytest.FixtureRequest,
+    display: str,
+    run_program: Callable[..., str],
+    environment_python: Callable[[str], Path],
+) -> Callable[[str], Any]:
     """Run a program with a `driver` and return what it reported."""
     if importlib.util.find_spec("Xlib") is None:
         pytest.skip("python-xlib is missing; on Debian: apt-get install python3-xlib")
 
+    name = request.param
+    python = environment_python(environments[name]) if name in environments else sys.executable
+
     def run(source: str) -> Any:
-        return json.loads(run_program(PRELUDE + source, request.param, display=display).splitlines()[-1])
+        return json.loads(run_program(PRELUDE + source, name, display=display, python=python).splitlines()[-1])
 
     return run
 
@@ -184,7 +199,7 @@ report(seen)
 def test_destroy_and_close(bare: Callable[[str], Any]) -> None:
     assert bare("""
 driver.host_timer(20, driver.destroy_window)
-if sys.argv[1] == "gtk3":
+if sys.argv[1] != "tk":
     driver.host_timer(60, driver.quit)
 driver.run()
 driver.close()

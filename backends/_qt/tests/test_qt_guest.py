@@ -250,7 +250,7 @@ def test_an_idle_guest_costs_nothing(program: Any, dispatcher: dict[str, str]) -
 def test_the_application_goes_first(program: Any) -> None:
     """Its dispatcher dies with it; the guest is cancelled and ends within a bounded time."""
     assert program("""
-                from BINDING.QtCore import QCoreApplication
+        from BINDING.QtCore import QCoreApplication
         async def main():
             try:
                 await asyncio.sleep(3600)
@@ -286,8 +286,8 @@ def test_kinds_of_applications(program: Any, binding: Binding, kind: str) -> Non
 
 
 def test_windows(program: Any, display: str) -> None:
-    """The last window's end ends the main loop that `run` runs, and the task with it; a window's close button can cancel
-    a guest in a loop of the program's own, and a button starts coroutines."""
+    """The last window's end ends the main loop that `run` runs, and the task with it; a window's close button can
+    cancel a guest in a loop of the program's own, and a button starts coroutines."""
     assert program("""
         from BINDING.QtCore import QTimer
         from BINDING.QtWidgets import QApplication, QPushButton
@@ -342,7 +342,8 @@ def test_another_binding_is_refused(program: Any, binding: Binding) -> None:
             except asyncio_guest.HostUnavailable:
                 print(name, "is not installed")
             except RuntimeError as error:
-                print(name, str(error).startswith("this process has imported BINDING, and two Qt"), f"host={HOST!r}" in str(error))
+                said = str(error)
+                print(name, said.startswith("this process has imported BINDING, and two Qt"), f"host={HOST!r}" in said)
             coro.close()
         print(mapped() == before, QCoreApplication.instance())
         app = QCoreApplication([])
