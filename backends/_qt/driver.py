@@ -334,7 +334,8 @@ class QtDriver:
             top.deleteLater()
 
     def quit(self) -> None:
-        self.app.quit()
+        # Not quit(): from Qt 6 on it closes the windows first, and a case goes on with its own.
+        self.app.exit()
 
     def run(self) -> None:
         self.app.exec()
