@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import aiotkinter
@@ -12,7 +11,7 @@ class AioTkinter:
     def attach(self, driver: Any) -> None:
         driver.process_events()  # Tcl's own thread starts here, not in the case
 
-    def new_loop(self) -> asyncio.AbstractEventLoop:
+    def new_loop(self) -> Any:
         return aiotkinter.TkinterEventLoopPolicy().new_event_loop()
 
 

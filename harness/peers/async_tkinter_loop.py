@@ -1,4 +1,5 @@
 """async-tkinter-loop: asyncio's own loop with a task in it that looks after Tk every 10 ms."""
+
 from __future__ import annotations
 
 import asyncio
@@ -8,19 +9,19 @@ import async_tkinter_loop
 
 
 class Looked(asyncio.SelectorEventLoop):
+    root: Any = None
+
     def run_forever(self) -> None:
-        after = self.create_task(async_tkinter_loop.main_loop(AsyncTkinterLoop.root))
-        try:
-            super().run_forever()
-        finally:
-            after.cancel()
-            self.call_soon(self.stop)  # and lets it end
-            super().run_forever()
+        after = self.create_task(async_tkinter_loop.main_loop(self.root))
+        super().run_forever()
+        after.cancel()
+        self.call_soon(self.stop)  # and lets it end
+        super().run_forever()
 
 
 class AsyncTkinterLoop:
     def attach(self, driver: Any) -> None:
-        AsyncTkinterLoop.root = driver.toolkit()
+        Looked.root = driver.toolkit()
         driver.process_events()  # Tcl's own thread starts here, not in the case
 
     new_loop = Looked

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import Any
 
 import asyncio_glib
 
 
 class AsyncioGLib:
-    def new_loop(self) -> asyncio.AbstractEventLoop:
+    def new_loop(self) -> Any:
         return asyncio_glib.GLibEventLoop()
 
 

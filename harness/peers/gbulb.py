@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import gbulb
 
@@ -11,7 +12,7 @@ class Gbulb:
     def __init__(self) -> None:
         gbulb.install(gtk=True)
 
-    def new_loop(self) -> asyncio.AbstractEventLoop:
+    def new_loop(self) -> Any:
         return asyncio.new_event_loop()
 
 

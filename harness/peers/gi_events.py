@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import Any
 
 import gi
 
@@ -12,7 +12,7 @@ import gi.events
 
 
 class GiEvents:
-    def new_loop(self) -> asyncio.AbstractEventLoop:
+    def new_loop(self) -> Any:
         return gi.events.GLibEventLoopPolicy().new_event_loop()
 
 

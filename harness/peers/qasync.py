@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import qasync
@@ -12,7 +11,7 @@ class QAsync:
     def attach(self, driver: Any) -> None:
         self.app = qasync.QApplication.instance() or qasync.QApplication([])
 
-    def new_loop(self) -> asyncio.AbstractEventLoop:
+    def new_loop(self) -> Any:
         return qasync.QEventLoop(self.app)
 
 

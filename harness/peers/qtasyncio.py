@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from PySide6 import QtAsyncio
@@ -13,7 +12,7 @@ class QtAsyncioLoop:
     def attach(self, driver: Any) -> None:
         self.app = QApplication.instance() or QApplication([])
 
-    def new_loop(self) -> asyncio.AbstractEventLoop:
+    def new_loop(self) -> Any:
         return QtAsyncio.QAsyncioEventLoopPolicy(quit_qapp=False).new_event_loop()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +13,7 @@ class QtInter:
     def attach(self, driver: Any) -> None:
         self.app = PyQt6.QtWidgets.QApplication.instance() or PyQt6.QtWidgets.QApplication([])
 
-    def new_loop(self) -> asyncio.AbstractEventLoop:
+    def new_loop(self) -> Any:
         return qtinter.new_event_loop()
 
     async def modal(self, fn: Callable[..., Any], *args: Any) -> Any:

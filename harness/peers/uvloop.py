@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+from typing import Any
 
 import uvloop
 
 
 class Uvloop:
-    def new_loop(self) -> asyncio.AbstractEventLoop:
+    def new_loop(self) -> Any:
         return uvloop.new_event_loop()
 
 

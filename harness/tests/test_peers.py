@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness import contenders, expectations, results, tree
-from harness.contenders import UsageError
+from harness.tree import UsageError
 from harness.session import Session
 from harness.tests.conftest import CASES, command, environment
 
