@@ -1,5 +1,4 @@
 """async-tkinter-loop: asyncio's own loop with a task in it that looks after Tk every 10 ms."""
-
 from __future__ import annotations
 
 import asyncio
@@ -9,7 +8,7 @@ import async_tkinter_loop
 
 
 class Looked(asyncio.SelectorEventLoop):
-    root: Any = None
+    root: Any
 
     def run_forever(self) -> None:
         after = self.create_task(async_tkinter_loop.main_loop(self.root))
@@ -20,11 +19,11 @@ class Looked(asyncio.SelectorEventLoop):
 
 
 class AsyncTkinterLoop:
-    def attach(self, driver: Any) -> None:
-        Looked.root = driver.toolkit()
-        driver.process_events()  # Tcl's own thread starts here, not in the case
-
     new_loop = Looked
+
+    def attach(self, driver: Any) -> None:
+        driver.process_events()  # Tcl's own thread starts here, not in the case
+        Looked.root = driver.toolkit()
 
 
 make = AsyncTkinterLoop
