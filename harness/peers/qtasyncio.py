@@ -13,7 +13,7 @@ class QtAsyncioLoop:
         self.app = QApplication.instance() or QApplication([])
 
     def new_loop(self) -> Any:
-        return QtAsyncio.QAsyncioEventLoopPolicy(quit_qapp=False).new_event_loop()
+        return QtAsyncio.QAsyncioEventLoopPolicy().new_event_loop()
 
 
 make = QtAsyncioLoop
