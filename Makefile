@@ -1,7 +1,9 @@
-# asyncio-guest. `make help` lists the targets; PYTHON= chooses the interpreter, SANITIZE= instruments the C code.
+# asyncio-guest. `make help` lists the targets; PYTHON= chooses the interpreter, SANITIZE= instruments the C code,
+# SUITE= is another release of Debian, in a root directory that debootstrap makes (ci/suites.toml).
 
 PYTHON   ?= /usr/bin/python3
 SANITIZE ?=
+SUITE    ?=
 # Arguments for the harness and for pytest: make conformance ARGS='guest/tk::T.*', make test ARGS='-k waiter'
 ARGS     ?=
 
@@ -31,6 +33,14 @@ TESTS = $(wildcard guest/tests backends/*/test_*.py backends/*/tests harness/tes
 .PHONY: all setup build conformance test full report bench samples clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
+
+ifneq ($(SUITE),)
+# The same make, inside; PYTHON= and TESTS= only if they were given. What the environment has of ARGS and SANITIZE goes along.
+export ARGS SANITIZE
+given = $(filter-out file default undefined,$(origin $(1)))
+all setup build conformance full test bench samples clean:
+	@/usr/bin/python3 ci/suite.py "$(SUITE)" $@ $(if $(call given,PYTHON),--python "$(PYTHON)") $(if $(call given,TESTS),"TESTS=$(TESTS)")
+else
 
 all: setup build conformance ## install what is missing, build, run the conformance suite (quick tier), print the table
 
@@ -81,9 +91,14 @@ samples: setup build ## show the sample applications (one after the other; needs
 	    echo "$$sample"; $(ENV) "$$python" "$$sample" || status=1; \
 	done; exit $$status
 
-clean: ## remove everything that was built
+clean: ## remove everything that was built; with SUITE= that suite
+	@if grep -q ' $(CURDIR)/build/' /proc/self/mountinfo 2>/dev/null; then \
+	    echo "clean: something is mounted below build: umount it first" >&2; exit 1; fi
 	rm -rf build dist results/latest
+
+endif
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo "Interpreter: PYTHON=$(PYTHON)"
+	@echo "Releases of Debian: SUITE=$$(sed -n 's/^\[\(.*\)\]$$/\1/p' ci/suites.toml | paste -sd '|')"

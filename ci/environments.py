@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,8 @@ import build  # noqa: E402  (the script's own folder is on no path before)
 TABLE = Path(__file__).with_name("environments.toml")
 STAMP = "complete"
 """The file in an environment that says what it was made from; the last thing that is written."""
+IN_SUITE = bool(os.environ.get("AG_SUITE"))
+"""Inside a root directory of ci/suite.py, which has installed what the release has of ``debian``."""
 PIP = ("-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--retries", "2", "--timeout", "20")
 
 
@@ -29,8 +32,8 @@ def table() -> dict[str, dict[str, Any]]:
     """The environments by name.  Raises SystemExit for a row that means nothing."""
     rows: dict[str, dict[str, Any]] = tomllib.loads(TABLE.read_text())
     for name, row in rows.items():
-        if set(row) - {"packages", "sdist", "deps", "full"} or not row.get("packages"):
-            raise SystemExit(f"{TABLE.name}: [{name}] needs packages, and may have sdist, deps and full")
+        if set(row) - {"packages", "debian", "sdist", "deps", "full"} or not row.get("packages"):
+            raise SystemExit(f"{TABLE.name}: [{name}] needs packages, and may have debian, sdist, deps and full")
         for package in row["packages"]:
             if "==" not in package:
                 raise SystemExit(f"{TABLE.name}: [{name}]: {package} is not pinned")
@@ -39,7 +42,7 @@ def table() -> dict[str, dict[str, Any]]:
 
 def state(row: dict[str, Any]) -> str:
     """What an environment is made from: changes when it has to be made again."""
-    return hashlib.sha256(repr((sys.version, sys.executable, sorted(row.items()))).encode()).hexdigest()
+    return hashlib.sha256(repr((sys.version, sys.executable, IN_SUITE, sorted(row.items()))).encode()).hexdigest()
 
 
 def make(folder: Path, row: dict[str, Any]) -> str | None:
@@ -47,6 +50,9 @@ def make(folder: Path, row: dict[str, Any]) -> str | None:
     if folder.exists():
         shutil.rmtree(folder)
     venv.create(folder, system_site_packages=True, symlinks=True)
+    if IN_SUITE and row.get("debian"):
+        (folder / STAMP).write_text(state(row))
+        return None
     command = [str(folder / "bin" / "python"), *PIP]
     if not row.get("sdist"):
         command += ["--only-binary", ":all:"]
@@ -80,7 +86,8 @@ def main() -> int:
         stamp = top / name / STAMP
         if stamp.exists() and stamp.read_text() == state(rows[name]):
             continue
-        print(f"setup: environment {name}: {', '.join(rows[name]['packages'])}", flush=True)
+        wanted = rows[name].get("debian") if IN_SUITE else None
+        print(f"setup: environment {name}: {', '.join(wanted or rows[name]['packages'])}", flush=True)
         failed = make(top / name, rows[name])
         if failed:
             print(f"setup: environment {name} could not be made, what needs it will be NOTRUN ({failed})", file=sys.stderr)

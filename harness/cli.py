@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import contenders, expectations, publish, report, results, shards, tree
+from . import contenders, expectations, publish, report, results, shards, show, tree
 from .session import Session, phase
 from .tree import UsageError
 
@@ -109,6 +109,11 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=publish.EPILOG + results.EXIT_CODES,
     )
     publish.add_arguments(verb)
+
+    verb = verbs.add_parser(
+        "show", help="results files as one table", formatter_class=raw, epilog=show.EXAMPLES + results.EXIT_CODES
+    )
+    show.add_arguments(verb)
 
     try:
         from . import bench
@@ -372,6 +377,7 @@ VERBS = {
     "run": verb_run,
     "suite": verb_suite,
     "merge": verb_merge,
+    "show": show.show,
     "report": verb_report,
     "bench": verb_bench,
 }
