@@ -551,8 +551,9 @@ ag_engine_still_fast(ag_guest *g)
 static int
 iterate_fast(ag_guest *g)
 {
+    PyObject *ready;
     Py_ssize_t todo;
-    int events, timers = 0, ran = 0;
+    int events, timers = 0, ran = 0, r = 0;
 
     if (PyErr_CheckSignals() < 0) {
         return -1;
@@ -574,13 +575,15 @@ iterate_fast(ag_guest *g)
             return -1;
         }
     }
-    todo = Py_SIZE(g->ready);
-    for (Py_ssize_t i = 0; i < todo; i++) {
-        PyObject *handle = PyObject_CallMethodNoArgs(g->ready, g->state->s_popleft);
-        int r;
+    /* Of one's own: in the child of a fork that a callback makes, the guest forgets it. */
+    ready = Py_NewRef(g->ready);
+    todo = Py_SIZE(ready);
+    for (Py_ssize_t i = 0; i < todo && r >= 0; i++) {
+        PyObject *handle = PyObject_CallMethodNoArgs(ready, g->state->s_popleft);
 
         if (handle == NULL) {
-            return -1;
+            r = -1;
+            break;
         }
         r = ag_handle_cancelled(g, handle);
         if (r == 0) {
@@ -588,9 +591,10 @@ iterate_fast(ag_guest *g)
             r = run_handle(g, handle);
         }
         Py_DECREF(handle);
-        if (r < 0) {
-            return -1;
-        }
+    }
+    Py_DECREF(ready);
+    if (r < 0) {
+        return -1;
     }
     return ran || events > 0 || timers > 0 || todo > 0;
 }

@@ -162,11 +162,12 @@ ag_wakeup_fd_assert(ag_guest *g)
 void
 ag_wakeup_fd_release(ag_guest *g, bool loop_lives)
 {
-    int ours = g->wakeup_fd, csock = csock_fd(g), give_to, now;
+    int ours = g->wakeup_fd, csock, give_to, now;
 
     if (ours < 0) {
         return;
     }
+    csock = csock_fd(g);
     /* A loop that will be run again has its signal handlers fed between its runs too: a child watcher's SIGCHLD
      * may come then. One that is about to be closed leaves the setting to whoever had it before. */
     give_to = loop_lives && csock >= 0 && g->signal_handlers != NULL && PyDict_GET_SIZE(g->signal_handlers) > 0
@@ -338,6 +339,16 @@ wake_for_rest(ag_guest *g)
     }
 }
 
+static int
+ready_in_child(ag_guest *g)
+{
+    PyObject *ready = PyObject_GetAttr(g->loop, g->state->s__ready);
+    int truth = ready != NULL ? PyObject_IsTrue(ready) : -1;
+
+    Py_XDECREF(ready);
+    return truth;
+}
+
 static ag_result
 turn_body(ag_guest *g)
 {
@@ -382,6 +393,18 @@ turn_body(ag_guest *g)
         }
         if (g->over) {
             return AG_DONE;
+        }
+        if (g->forked) {
+            /* The child of a fork that a callback made. What is ready it runs to the end, so that a coroutine which
+             * returns there stops the loop; nothing would wake it for more. */
+            more = ready_in_child(g);
+            if (more < 0) {
+                ask_on_stop(g, take_exception());
+            }
+            if (more <= 0) {
+                return AG_DONE;
+            }
+            continue;
         }
         if (ag_loop_changed(g)) {
             if (ag_loop_look(g) < 0 || ag_engine_probe(g) < 0) {
@@ -1219,6 +1242,7 @@ ag_guest_forked(ag_guest *g)
 {
     g->forked = true;
     g->phase = AG_STATE_DONE;
+    g->want_fast = g->fast = false;     /* what it knows of the loop is forgotten below */
     /* The host's connection, the waiter and everything behind them belong to the parent: nothing is called,
      * nobody is joined; the descriptors of this process are closed and that is all. */
     if (g->waiter != NULL) {

@@ -252,8 +252,11 @@ guest_dealloc(PyObject *self)
 {
     ag_guest *g = (ag_guest *)self;
     PyTypeObject *type = Py_TYPE(self);
+    PyObject *exc_type, *value, *tb;
 
     PyObject_GC_UnTrack(self);
+    /* It may be an exception that ends it: that of a refused start. */
+    PyErr_Fetch(&exc_type, &value, &tb);
     if (g->weakrefs != NULL) {
         PyObject_ClearWeakRefs(self);
     }
@@ -268,6 +271,7 @@ guest_dealloc(PyObject *self)
     Py_CLEAR(g->module);
     type->tp_free(self);
     Py_DECREF(type);
+    PyErr_Restore(exc_type, value, tb);
 }
 
 static int

@@ -309,6 +309,13 @@ def test_second_guest_on_a_thread_is_refused(queue_host: QueueHost) -> None:
     assert guest.done
 
 
+class Observer(asyncio.SelectorEventLoop):
+    """A loop that the engine ``fast`` does not stand for."""
+
+    def _run_once(self) -> None:
+        super()._run_once()  # type: ignore[misc]
+
+
 def test_guests_on_two_threads() -> None:
     results: list[Any] = []
 
@@ -350,6 +357,16 @@ def test_failed_starts_leave_nothing(queue_host: QueueHost) -> None:
         assert _core.current_guest() is None
     with pytest.raises(TypeError, match="coroutine was expected"):
         asyncio_guest.start(main, host="poll")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options, reason", [
+    ({"debug": True}, "debug mode is on"),
+    ({"loop_factory": Observer}, "_run_once"),
+])
+def test_a_refused_engine_says_why(options: dict[str, Any], reason: str) -> None:
+    """The end of the half-made guest has not swallowed the exception (a SystemError came instead)."""
+    with pytest.raises(RuntimeError, match=f"engine 'fast' cannot run this loop: .*{reason}"):
+        asyncio_guest.run(asyncio.sleep(0), host="poll", engine="fast", **options)
 
 
 def test_unknown_host_lists_the_known_ones() -> None:
