@@ -156,11 +156,8 @@ ag_waitset_block(const ag_waitset *ws, int other_fd, int64_t deadline)
     int n;
 
     if (deadline != INT64_MAX) {
-        int64_t left = deadline - ag_clock();
+        int64_t now = ag_clock(), left = deadline > now ? deadline - now : 0;
 
-        if (left < 0) {
-            left = 0;
-        }
         ts.tv_sec = (time_t)(left / NS_PER_S);
         ts.tv_nsec = (long)(left % NS_PER_S);
         timeout = &ts;

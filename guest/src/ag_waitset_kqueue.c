@@ -8,11 +8,11 @@
 #include <sys/time.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <time.h>
 #include <unistd.h>
 
-#define NS_PER_S INT64_C(1000000000)
 #define WAKE_IDENT 1
 #define TIMER_IDENT 2
 
@@ -25,6 +25,15 @@ change(const ag_waitset *ws, uintptr_t ident, int filter, unsigned flags, unsign
     return kevent(ws->fd, &kev, 1, NULL, 0, NULL) < 0 ? -errno : 0;
 }
 
+/* Nanoseconds until a deadline; 0: it is past, however long. */
+static int64_t
+time_left(int64_t deadline)
+{
+    int64_t now = ag_clock();
+
+    return deadline > now ? deadline - now : 0;
+}
+
 int
 ag_waitset_open(ag_waitset *ws)
 {
@@ -34,6 +43,11 @@ ag_waitset_open(ag_waitset *ws)
     atomic_init(&ws->woken, 0);
     if ((ws->fd = kqueue()) < 0) {
         return -errno;
+    }
+    if (fcntl(ws->fd, F_SETFD, FD_CLOEXEC) < 0) {
+        err = -errno;
+        ag_waitset_close(ws);
+        return err;
     }
     if ((err = change(ws, WAKE_IDENT, EVFILT_USER, EV_ADD | EV_CLEAR, NOTE_FFNOP, 0)) < 0) {
         ag_waitset_close(ws);
@@ -83,6 +97,9 @@ ag_waitset_arm(ag_waitset *ws, int64_t deadline)
 {
     int err;
 
+    if (deadline < 0) {
+        deadline = 0;           /* INT64_MIN is drain's word for "fetched" */
+    }
     if (deadline == ws->armed) {
         return 0;
     }
@@ -92,11 +109,12 @@ ag_waitset_arm(ag_waitset *ws, int64_t deadline)
         ws->armed = INT64_MAX;
     }
     if (deadline != INT64_MAX) {
-        /* Relative, since absolute timers of macOS count another clock. Not EV_ONESHOT, which
-         * would let the descriptor fall asleep when somebody looks at it. */
-        int64_t left = deadline - ag_clock();
+        /* Relative, since absolute timers of macOS count another clock. EV_ONESHOT, since a timer that is due already
+         * would else fire for ever, as fast as the system can; it stays readable until somebody fetches it, and the only
+         * one who does is drain, which sees that. */
+        int64_t left = time_left(deadline);
 
-        if ((err = change(ws, TIMER_IDENT, EVFILT_TIMER, EV_ADD, NOTE_NSECONDS, left > 0 ? left : 1)) < 0) {
+        if ((err = change(ws, TIMER_IDENT, EVFILT_TIMER, EV_ADD | EV_ONESHOT, NOTE_NSECONDS, left > 0 ? left : 1)) < 0) {
             return err;
         }
         ws->armed = deadline;
@@ -149,7 +167,7 @@ ag_waitset_block(const ag_waitset *ws, int other_fd, int64_t deadline)
     int n;
 
     if (deadline != INT64_MAX) {
-        int64_t left = deadline - ag_clock();
+        int64_t left = time_left(deadline);
 
         /* Milliseconds, rounded up: the timer inside the set is the exact one. */
         timeout = left <= 0 ? 0 : left > INT64_C(86400000000000) ? 86400000 : (int)((left + 999999) / 1000000);

@@ -37,6 +37,8 @@ def test_were_built() -> None:
     assert len([name for name in names if name.startswith("test_waitset::")]) >= 21
     assert len([name for name in names if name.startswith("test_waiter::")]) >= 12
     assert len([name for name in names if name.startswith("test_embed::")]) >= 8
+    if shutil.which("pkg-config") and run("pkg-config", "--exists", "libkqueue").returncode == 0:
+        assert len([name for name in names if name.startswith("test_waitset_kqueue::")]) >= 17
 
 
 @pytest.mark.parametrize(("program", "test"), built_tests())
