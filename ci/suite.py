@@ -1,9 +1,10 @@
 """Run a target of the Makefile in another release of Debian, with that release's interpreters and toolkits.
 
-``make SUITE=NAME [TARGET] [PYTHON=...]`` comes here. The release lives in build/suite/NAME/root, made by debootstrap when it is not
-there, brought up to date when the list of packages has changed, else left as it is. The same ``make`` then runs
-inside, once for each interpreter, with the repository bound to the same path, a build directory of the release's own and
-results in results/latest/NAME-PYTHON; one table shows all of them at the end. Needs root, and the network only to make it.
+``make SUITE=NAME [TARGET] [PYTHON=...]`` comes here. The release lives in build/suite/NAME/root, made by debootstrap when
+it is not there, brought up to date when the list of packages has changed, else left as it is. The same ``make`` then
+runs inside, once for each interpreter, with the repository bound to the same path, a build directory of the release's
+own and results in results/latest/NAME-PYTHON; one table shows all of them at the end. Needs root, and the network only to
+make it.
 """
 
 from __future__ import annotations
@@ -40,16 +41,18 @@ path-exclude=/usr/share/man/*
 """
 INSIDE = "/usr/sbin:/usr/bin:/sbin:/bin"
 
-# $1 root, $2 repository, $3 build directory, $4 results or nothing; then the command. The outer shell is process 1 of the namespace
-# and outlives the command (xvfb-run and sid's timeout misbehave as process 1). /tmp is the machine's: X servers there and here
-# share the numbers of their displays through it. The same authorities are trusted, for pip.
+# $1 root, $2 repository, $3 build directory, $4 results or nothing; then the command. The outer shell is process 1 of the
+# name space and outlives the command (xvfb-run and sid's timeout misbehave as process 1). /tmp is the machine's: X servers
+# there and here share the numbers of their displays through it. The same authorities are trusted, for pip.
 ENTER = """\
 root=$1 repository=$2 build=$3 results=$4; shift 4
 mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev" && mount --bind /tmp "$root/tmp" || exit 70
 mkdir -p "$root$repository" "$build" && mount --bind "$repository" "$root$repository" || exit 70
 mkdir -p "$root$repository/build" && mount --bind "$build" "$root$repository/build" || exit 70
 authorities=/etc/ssl/certs/ca-certificates.crt
-if test -f $authorities && test -f "$root$authorities"; then mount --bind $authorities "$root$authorities" || exit 70; fi
+if test -f $authorities && test -f "$root$authorities"; then
+    mount --bind $authorities "$root$authorities" || exit 70
+fi
 if test -n "$results"; then
     mkdir -p "$results" "$root$repository/results/latest" &&
     mount --bind "$results" "$root$repository/results/latest" || exit 70
@@ -69,8 +72,8 @@ def table() -> dict[str, dict[str, Any]]:
 
 
 def packages(name: str, row: dict[str, Any], lines: Sequence[str], environments: dict[str, Any]) -> list[str]:
-    """The names of all packages of a release, sorted: what the machine's own set-up needs, what the release's row adds, and
-    what there stands for environments from PyPI."""
+    """The names of all packages of a release, sorted: what the machine's own set-up needs, what the release's row adds,
+    and what there stands for environments from PyPI."""
     wanted = {*NEEDED, *row["packages"]}
     for line in lines:
         fields = line.split()
@@ -88,7 +91,7 @@ def stamp(name: str, row: dict[str, Any], wanted: Sequence[str]) -> str:
 
 
 def interpreters(row: dict[str, Any], wanted: str) -> list[str]:
-    """The interpreters to run: all, or those that `wanted` names as a path, ``python3.14`` or ``3.14``.  Raises Problem."""
+    """The interpreters to run: all, or those that `wanted` names: a path, ``python3.14``, ``3.14``.  Raises Problem."""
     known: list[str] = row["pythons"]
     if not wanted.split():
         return known
@@ -110,17 +113,18 @@ def run(command: Sequence[str | Path], log: Path | None = None, **options: Any) 
             options.update(stdout=stack.enter_context(log.open("ab")), stderr=subprocess.STDOUT)
         process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, **options)
         try:
-            return process.wait()
-        except BaseException:
-            process.kill()  # unshare takes everything inside along (--kill-child)
             process.wait()
-            raise
+        finally:
+            if process.poll() is None:
+                process.kill()  # unshare takes everything inside along (--kill-child)
+                process.wait()
+    return process.returncode
 
 
 def unshared(script: str, *arguments: str | Path) -> list[str | Path]:
     """A command line for a shell script in name spaces of its own: its mounts and processes go when it ends."""
-    return ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "sh", "-c", script, "sh",
-            *arguments]
+    options = ["--mount", "--pid", "--fork", "--kill-child", "--propagation", "private"]
+    return ["unshare", *options, "sh", "-c", script, "sh", *arguments]
 
 
 class Suite:
@@ -183,7 +187,7 @@ class Suite:
             if run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", "debootstrap"], self.log):
                 raise Problem(f"debootstrap is missing: apt-get install debootstrap{self._said()}")
         where = mirror()
-        print(f"suite: {self.name}: debootstrap into {self.root.relative_to(ROOT)}; this takes some minutes", flush=True)
+        print(f"suite: {self.name}: debootstrap into {self.root.relative_to(ROOT)}, some minutes", flush=True)
         script = 'exec debootstrap --variant=minbase --include=ca-certificates "$@"'
         if run(unshared(script, self.name, self.root, where), self.log):
             remove(self.root)
@@ -249,16 +253,8 @@ class Suite:
         files = [file for file in files if file.exists()]
         if target in MEASURED and len(files) > 1:
             print(f"== {self.name}, all interpreters", flush=True)
-            site = f"{self.build_site(pythons[0])}"
-            names = [str(file) for file in files]
-            self.inside(["env", f"PYTHONPATH={site}:{ROOT}", pythons[0], "-m", "harness", "show", *names])
+            self.inside([pythons[0], "-m", "harness", "show", *map(str, files)])
         return worst
-
-    def build_site(self, python: str) -> str:
-        """Where the inner make has put the package for an interpreter."""
-        version = Path(python).name.removeprefix("python").replace(".", "")
-        return str(next(iter(self.build.glob(f"cpython-{version}-*/site")), self.build)).replace(str(self.build),
-                                                                                                 str(ROOT / "build"))
 
     def clean(self) -> None:
         """Remove the root directory, what was built in it and its results."""

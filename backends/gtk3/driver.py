@@ -131,6 +131,8 @@ class Gtk3Driver:
         mapped.run()
         window.disconnect(handler)
         window.set_focus(None)
+        # Waits for the thread on which Pango reads the fonts; it opens and closes files meanwhile.
+        self._entry.create_pango_layout("text").get_pixel_size()
         self._toplevel = window
         self.process_events()
 

@@ -35,8 +35,9 @@ def suite(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def call(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, str(SCRIPT), *arguments], env={**os.environ, **env}, capture_output=True, text=True,
-                          timeout=60)
+    return subprocess.run(
+        [sys.executable, str(SCRIPT), *arguments], env={**os.environ, **env}, capture_output=True, text=True, timeout=60
+    )
 
 
 @pytest.fixture
@@ -71,8 +72,9 @@ def test_every_release_has_interpreters_and_packages(suite: ModuleType) -> None:
 
 
 def test_packages_of_a_release(suite: ModuleType) -> None:
-    lines = ["# a comment core", "gcc core", "debootstrap suite", "old test_asyncio bookworm", "new test_asyncio sid trixie", ""]
-    found = suite.packages("sid", ROW, lines, {"qt": {"packages": ["Qt==1"], "debian": ["python3-qt"]}, "x": {"packages": ["x==1"]}})
+    lines = ["# a comment core", "gcc core", "debootstrap suite", "old test_asyncio bookworm", "new test_asyncio sid x", ""]
+    environments = {"qt": {"packages": ["Qt==1"], "debian": ["python3-qt"]}, "x": {"packages": ["x==1"]}}
+    found = suite.packages("sid", ROW, lines, environments)
     assert found == sorted({"gcc", "new", "libkqueue-dev", "python3-qt", *suite.NEEDED})
 
 
@@ -122,11 +124,13 @@ def test_an_unknown_interpreter_is_one_sentence() -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_without_root_it_says_what_to_do(suite: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-                                         sandbox: Any) -> None:
+def test_without_root_it_says_what_to_do(
+    suite: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], sandbox: Any
+) -> None:
     monkeypatch.setattr(suite.os, "geteuid", lambda: 1000)
     assert suite.main(["sid", "test"]) == 1
-    assert capsys.readouterr().err == "suite: needs root on Linux, for debootstrap and mounts: sudo make SUITE=sid test\n"
+    said = capsys.readouterr().err
+    assert said == "suite: needs root on Linux, for debootstrap and mounts: sudo make SUITE=sid test\n"
     assert not sandbox.commands and not sandbox.root.exists()
 
 
@@ -152,7 +156,9 @@ def test_made_once_and_brought_up_to_date(suite: ModuleType, sandbox: Any, monke
     assert "debootstrap" in " ".join(sandbox.commands[3]), "what debootstrap did not end is begun anew"
 
 
-def test_a_failure_leaves_no_stamp_and_quotes_the_log(suite: ModuleType, sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_no_stamp_and_quotes_the_log(
+    suite: ModuleType, sandbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(command: list[Any], log: Path | None = None, **options: Any) -> int:
         assert log is not None
         log.write_text("I: fine\nE: Failed getting release file\n")
@@ -165,9 +171,16 @@ def test_a_failure_leaves_no_stamp_and_quotes_the_log(suite: ModuleType, sandbox
     assert not sandbox.current() and not sandbox.root.exists()
 
 
-def test_inside_sees_little_of_the_environment(suite: ModuleType, sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inside_sees_little_of_the_environment(
+    suite: ModuleType, sandbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     seen: list[dict[str, str]] = []
-    monkeypatch.setattr(suite, "run", lambda command, log=None, *, env: seen.append(env) or 0)
+
+    def run(command: list[Any], log: Path | None = None, *, env: dict[str, str]) -> int:
+        seen.append(env)
+        return 0
+
+    monkeypatch.setattr(suite, "run", run)
     monkeypatch.setenv("ARGS", "guest/tk::T*")
     monkeypatch.setenv("MAKEFLAGS", " -- SUITE=sid")
     monkeypatch.setenv("PYTHONPATH", "/somewhere")
@@ -182,7 +195,9 @@ def test_no_right_to_mount_is_one_sentence(suite: ModuleType, sandbox: Any, monk
         sandbox.inside(["true"])
 
 
-def test_every_interpreter_runs_and_the_worst_counts(suite: ModuleType, sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_interpreter_runs_and_the_worst_counts(
+    suite: ModuleType, sandbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ran: list[list[str]] = []
 
     def inside(command: list[str], *, results: Path | None = None, log: Path | None = None) -> int:
@@ -194,12 +209,19 @@ def test_every_interpreter_runs_and_the_worst_counts(suite: ModuleType, sandbox:
     assert ran == [["make", "test", f"PYTHON=/usr/bin/python3.{minor}", "TESTS=x"] for minor in (15, 14)]
 
 
-def test_results_of_an_earlier_run_are_not_shown(suite: ModuleType, sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_an_earlier_run_are_not_shown(
+    suite: ModuleType, sandbox: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stale = sandbox.results("/usr/bin/python3.14") / "conformance.json"
     stale.parent.mkdir(parents=True)
     stale.write_text("{}")
     ran: list[list[str]] = []
-    monkeypatch.setattr(sandbox, "inside", lambda command, **_: ran.append(command) or 0)
+
+    def inside(command: list[str], **_: Any) -> int:
+        ran.append(command)
+        return 0
+
+    monkeypatch.setattr(sandbox, "inside", inside)
     sandbox.make("conformance", ["/usr/bin/python3.14", "/usr/bin/python3.15"], [])
     assert not stale.exists() and len(ran) == 2, "no table of what did not run"
 
@@ -233,8 +255,10 @@ def test_its_shell_is_process_1_and_outlives_the_command(suite: ModuleType, tmp_
 
 
 def make(python: str, contender: str, behaviour: str = "PASS") -> Cell:
-    return Cell(contender=contender, case="T.01-x", python=python, toolkit_version=None, engine_ran="fast", strategy="watch",
-                level="MUST", behaviour=behaviour, teardown=[], expected=None, reason="", seconds=0.1, detail={}, rerun="again")
+    return Cell(
+        contender=contender, case="T.01-x", python=python, toolkit_version=None, engine_ran="fast", strategy="watch",
+        level="MUST", behaviour=behaviour, teardown=[], expected=None, reason="", seconds=0.1, detail={}, rerun="again",
+    )
 
 
 def test_interpreters_side_by_side(harness: Callable[..., Ran], tmp_path: Path) -> None:
@@ -246,7 +270,8 @@ def test_interpreters_side_by_side(harness: Callable[..., Ran], tmp_path: Path) 
     ran = harness("show", *map(str, files))
     assert ran.code == results.UNEXPECTED, ran.err
     rows = [line.split("|")[1].strip() for line in ran.out.splitlines() if "(fast)" in line]
-    assert rows == ["plain 3.9.1 (fast)", "plain 3.14.2 (fast)", "guest/tk 3.9.1 (fast)", "guest/tk 3.14.2 (fast)"], ran.out
+    expected = ["plain 3.9.1 (fast)", "plain 3.14.2 (fast)", "guest/tk 3.9.1 (fast)", "guest/tk 3.14.2 (fast)"]
+    assert rows == expected, ran.out
     assert "FAIL guest/tk 3.9.1 T.01-x" in ran.out
 
 
