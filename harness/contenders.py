@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import functools
+import importlib
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -116,6 +117,16 @@ def hosts() -> tuple[str, ...]:
     return tuple(sorted(found, key=lambda name: (name != "poll", name)))
 
 
+@functools.cache
+def strategies(host: str) -> tuple[str, ...]:
+    """Those that the host's backend says it has; all where it cannot be asked, and its cells say why."""
+    try:
+        own = importlib.import_module("asyncio_guest._hosts").backend_of(host.replace("-", "_")).strategies
+    except (ImportError, ValueError):
+        own = ()
+    return tuple(s for s in STRATEGIES if s in own) or STRATEGIES
+
+
 def parse(name: str) -> Contender:
     """The contender called `name`.  Raises UsageError for a name that means nothing."""
     if name == "plain":
@@ -143,6 +154,8 @@ def parse(name: str) -> Contender:
                 )
         if host not in hosts():
             raise UsageError(unknown("host", host, hosts()))
+        if strategy is not None and strategy not in strategies(host):
+            raise UsageError(f"{name!r}: the host {host} has no strategy but {', '.join(strategies(host))}")
         row = table().get(host, {})
         if at and (late != "late" or not row.get("late")):
             raise UsageError(f"{name!r}: @{late} means nothing for host {host}")
@@ -217,9 +230,9 @@ def everything() -> list[str]:
             bases.append(f"guest/{host}@late")
         for base in bases:
             names.append(base)
-        names += [f"guest/{host}+{s}" for s in STRATEGIES]
+        names += [f"guest/{host}+{s}" for s in strategies(host)]
         names += [f"guest/{host}+{e}" for e in ENGINES[:2]]
-        names += [f"guest/{host}+{s}+{e}" for s in STRATEGIES for e in ENGINES[:2]]
+        names += [f"guest/{host}+{s}+{e}" for s in strategies(host) for e in ENGINES[:2]]
     return names + [f"peer/{name}" for name in peers()]
 
 

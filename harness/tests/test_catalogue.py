@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 
+import pytest
+
 from harness import contenders, results, tree
 from harness.tests.conftest import CASES
 
@@ -51,5 +53,9 @@ def test_contenders_are_parsed_and_named() -> None:
     both = contenders.parse("guest/poll+fast+waiter")
     assert (both.strategy, both.engine) == ("waiter", "fast")
     assert contenders.expand("guest/*+stock") == [f"guest/{host}+stock" for host in contenders.hosts()]
+    # A host that can only be posted to has no strategy "watch".
+    assert "guest/callables+waiter" in names and "guest/callables+watch" not in names
+    with pytest.raises(tree.UsageError, match="no strategy but waiter"):
+        contenders.parse("guest/callables+watch+fast")
     again = contenders.Contender.from_json(both.as_json())
     assert again == both
