@@ -1,6 +1,7 @@
 """The asyncio side of the samples: it knows no toolkit.
 
-A sample gives these coroutines functions that show what they find.
+A sample is a window that can show things (`Display`); `Tasks` is what happens in it.  The coroutines below can be used apart
+as well: they are given functions that show what they find.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import ssl
 import time
 import urllib.parse
 from collections.abc import AsyncIterator, Callable
+from typing import Protocol
 
 SIZE = 24 * 2**20
 """Bytes that the local server sends."""
@@ -71,7 +73,7 @@ async def download(url: str, show: Callable[[int, int | None], object]) -> int:
             writer.write(f"GET {target} HTTP/1.0\r\nHost: {parts.netloc}\r\n\r\n".encode())
             head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
             fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:])}
-            status = head[0].split(" ", 2)[1]
+            status = (head[0] + "  ").split(" ", 2)[1]
             if status in ("301", "302", "303", "307", "308") and "location" in fields:
                 url = urllib.parse.urljoin(url, fields["location"])
                 continue
@@ -108,3 +110,70 @@ async def latency(show: Callable[[float], object]) -> None:
             await asyncio.sleep(0.01)
             worst = max(worst, time.monotonic() - start - 0.01)
         show(worst * 1000)
+
+
+class Display(Protocol):
+    """What a sample's window can show.  Called on the window's thread, which is asyncio's."""
+
+    def show_status(self, text: str) -> object:
+        """How the download stands."""
+
+    def show_progress(self, fraction: float) -> object:
+        """How much of it is there, from 0 to 1."""
+
+    def show_busy(self, busy: bool) -> object:
+        """A download runs, and can be cancelled; or none does, and one can be begun."""
+
+    def show_clock(self, text: str) -> object:
+        """How long the sample has run."""
+
+    def show_latency(self, text: str) -> object:
+        """How late asyncio is."""
+
+
+class Tasks:
+    """The tasks of a sample with the window `display`; `url` is what to download, None for a server of its own."""
+
+    def __init__(self, display: Display, url: str | None) -> None:
+        self.display = display
+        self.url = url
+        self._downloading: asyncio.Task[None] | None = None
+
+    async def main(self) -> None:
+        """The guest's main coroutine: counts and measures until it is cancelled."""
+        async with contextlib.AsyncExitStack() as stack:
+            if self.url is None:
+                self.url = await stack.enter_async_context(local_server())
+            await asyncio.gather(
+                count(lambda tenths: self.display.show_clock(f"Task running for {tenths / 10:.1f} s")),
+                latency(lambda ms: self.display.show_latency(f"wakes at most {ms:.1f} ms late")),
+            )
+
+    async def download(self) -> None:
+        """Download, once at a time, and show how it goes; start it from a button."""
+        if self._downloading is not None or self.url is None:
+            return
+        display = self.display
+        self._downloading = asyncio.current_task()
+        display.show_busy(True)
+        try:
+            size = await download(self.url, self._received)
+            display.show_status(f"Done: {size / 2**20:.1f} MiB.")
+        except asyncio.CancelledError:
+            display.show_status("Cancelled.")
+            raise
+        except (OSError, ValueError, EOFError, asyncio.LimitOverrunError) as exc:  # the URL, or what answers there
+            display.show_status(f"Failed: {exc}")
+        finally:
+            self._downloading = None
+            display.show_busy(False)
+
+    def cancel(self) -> None:
+        """Cancel the download, if one runs."""
+        if self._downloading is not None:
+            self._downloading.cancel()
+
+    def _received(self, received: int, total: int | None) -> None:
+        self.display.show_progress(received / total if total else 0)
+        of = f" of {total / 2**20:.1f}" if total else ""
+        self.display.show_status(f"{received / 2**20:.1f}{of} MiB")

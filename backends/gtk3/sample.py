@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-
 import gi
 
 gi.require_version("Gtk", "3.0")
@@ -18,11 +15,10 @@ class Sample:
     """The window, and the guest that runs in its main loop."""
 
     def __init__(self, url: str | None, strategy: str | None = None) -> None:
-        self.url = url
-        self.task: asyncio.Task[None] | None = None
+        self.tasks = sample_tasks.Tasks(self, url)
         self._build()
         self.guest = asyncio_guest.start(
-            self.main(), host=self.window, strategy=strategy, done_callback=lambda outcome: Gtk.main_quit()
+            self.tasks.main(), host=self.window, strategy=strategy, done_callback=lambda outcome: Gtk.main_quit()
         )
         # Closing the window cancels the guest, and the guest's end ends the main loop.
         self.window.connect("delete-event", lambda *event: self.guest.cancel())
@@ -46,10 +42,10 @@ class Sample:
         row.pack_start(self.status, True, True, 0)
         self.download = Gtk.Button(label="Download")
         # A coroutine started from a button.
-        self.download.connect("clicked", lambda button: self.guest.start_soon(self.downloading))
+        self.download.connect("clicked", lambda button: self.guest.start_soon(self.tasks.download))
         row.pack_start(self.download, False, False, 0)
         self.cancel = Gtk.Button(label="Cancel", sensitive=False)
-        self.cancel.connect("clicked", lambda button: self.task and self.task.cancel())
+        self.cancel.connect("clicked", lambda button: self.tasks.cancel())
         row.pack_start(self.cancel, False, False, 0)
         page.pack_start(Gtk.Label(label="Type here meanwhile:", xalign=0, margin_top=6), False, False, 0)
         self.entry = Gtk.Entry()
@@ -72,41 +68,25 @@ class Sample:
         self.late = Gtk.Label(xalign=1)
         row.pack_start(self.late, False, False, 0)
 
-    async def main(self) -> None:
-        """Runs until the window is closed."""
-        async with contextlib.AsyncExitStack() as stack:
-            if self.url is None:
-                self.url = await stack.enter_async_context(sample_tasks.local_server())
-            await asyncio.gather(sample_tasks.count(self.show_clock), sample_tasks.latency(self.show_latency))
+    # What the tasks show.
 
-    async def downloading(self) -> None:
-        assert self.url is not None
-        self.task = asyncio.current_task()
-        self.download.set_sensitive(False)
-        self.cancel.set_sensitive(True)
-        try:
-            size = await sample_tasks.download(self.url, self.show_progress)
-            self.status.set_text(f"Done: {size / 2**20:.1f} MiB.")
-        except asyncio.CancelledError:
-            self.status.set_text("Cancelled.")
-            raise
-        except OSError as exc:
-            self.status.set_text(f"Failed: {exc}")
-        finally:
-            self.task = None
-            self.download.set_sensitive(True)
-            self.cancel.set_sensitive(False)
+    def show_status(self, text: str) -> None:
+        self.status.set_text(text)
 
-    def show_progress(self, received: int, total: int | None) -> None:
-        self.bar.set_fraction(received / total if total else 0)
-        of = f" of {total / 2**20:.1f}" if total else ""
-        self.status.set_text(f"{received / 2**20:.1f}{of} MiB")
+    def show_progress(self, fraction: float) -> None:
+        self.bar.set_fraction(fraction)
 
-    def show_clock(self, tenths: int) -> None:
-        self.clock.set_text(f"Task running for {tenths / 10:.1f} s")
+    def show_busy(self, busy: bool) -> None:
+        self.download.set_sensitive(not busy)
+        self.cancel.set_sensitive(busy)
 
-    def show_latency(self, ms: float) -> None:
-        self.late.set_text(f"wakes at most {ms:.1f} ms late")
+    def show_clock(self, text: str) -> None:
+        self.clock.set_text(text)
+
+    def show_latency(self, text: str) -> None:
+        self.late.set_text(text)
+
+    # Dialogs
 
     def ask(self) -> bool:
         """Blocks in a nested main loop, in which the tasks go on."""
@@ -117,7 +97,7 @@ class Sample:
             buttons=Gtk.ButtonsType.YES_NO,
             text="Does the clock go on behind this dialog?",
         )
-        yes = self.dialog.run() == Gtk.ResponseType.YES
+        yes: bool = self.dialog.run() == Gtk.ResponseType.YES
         self.dialog.destroy()
         self.answer.set_text("Yes." if yes else "No.")
         return yes

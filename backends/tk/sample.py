@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio_guest.tk  # isort: skip  (first: Tcl then waits in this thread)
 
-import asyncio
-import contextlib
 import tkinter
 from tkinter import messagebox, ttk
 
@@ -17,12 +15,11 @@ class Sample:
     """The window, and the guest that runs in its main loop."""
 
     def __init__(self, url: str | None, strategy: str | None = None) -> None:
-        self.url = url
-        self.task: asyncio.Task[None] | None = None
+        self.tasks = sample_tasks.Tasks(self, url)
         self.root = root = tkinter.Tk(className="AsyncioGuest")
         self._build()
         self.guest = asyncio_guest.start(
-            self.main(), host=root, strategy=strategy, done_callback=lambda outcome: root.destroy()
+            self.tasks.main(), host=root, strategy=strategy, done_callback=lambda outcome: root.destroy()
         )
         # Closing the window cancels the guest, and the guest's end closes the window.
         root.protocol("WM_DELETE_WINDOW", self.guest.cancel)
@@ -45,11 +42,9 @@ class Sample:
         self.status = ttk.Label(page, text="Nothing downloaded yet.")
         self.status.grid(row=2, column=0, sticky="w")
         # A coroutine started from a button.
-        self.download = ttk.Button(page, text="Download", command=lambda: self.guest.start_soon(self.downloading))
+        self.download = ttk.Button(page, text="Download", command=lambda: self.guest.start_soon(self.tasks.download))
         self.download.grid(row=2, column=1, padx=6)
-        self.cancel = ttk.Button(
-            page, text="Cancel", state="disabled", command=lambda: self.task and self.task.cancel()
-        )
+        self.cancel = ttk.Button(page, text="Cancel", state="disabled", command=self.tasks.cancel)
         self.cancel.grid(row=2, column=2)
         ttk.Label(page, text="Type here meanwhile:").grid(row=3, column=0, sticky="w", pady=(14, 2))
         self.entry = ttk.Entry(page)
@@ -70,41 +65,25 @@ class Sample:
         self.late = ttk.Label(page)
         self.late.grid(row=7, column=1, columnspan=2, sticky="e")
 
-    async def main(self) -> None:
-        """Runs until the window is closed."""
-        async with contextlib.AsyncExitStack() as stack:
-            if self.url is None:
-                self.url = await stack.enter_async_context(sample_tasks.local_server())
-            await asyncio.gather(sample_tasks.count(self.show_clock), sample_tasks.latency(self.show_latency))
+    # What the tasks show.
 
-    async def downloading(self) -> None:
-        assert self.url is not None
-        self.task = asyncio.current_task()
-        self.download.state(["disabled"])
-        self.cancel.state(["!disabled"])
-        try:
-            size = await sample_tasks.download(self.url, self.show_progress)
-            self.status["text"] = f"Done: {size / 2**20:.1f} MiB."
-        except asyncio.CancelledError:
-            self.status["text"] = "Cancelled."
-            raise
-        except OSError as exc:
-            self.status["text"] = f"Failed: {exc}"
-        finally:
-            self.task = None
-            self.download.state(["!disabled"])
-            self.cancel.state(["disabled"])
+    def show_status(self, text: str) -> None:
+        self.status["text"] = text
 
-    def show_progress(self, received: int, total: int | None) -> None:
-        self.bar["value"] = received / total if total else 0
-        of = f" of {total / 2**20:.1f}" if total else ""
-        self.status["text"] = f"{received / 2**20:.1f}{of} MiB"
+    def show_progress(self, fraction: float) -> None:
+        self.bar["value"] = fraction
 
-    def show_clock(self, tenths: int) -> None:
-        self.clock["text"] = f"Task running for {tenths / 10:.1f} s"
+    def show_busy(self, busy: bool) -> None:
+        self.download.state(["disabled" if busy else "!disabled"])
+        self.cancel.state(["!disabled" if busy else "disabled"])
 
-    def show_latency(self, ms: float) -> None:
-        self.late["text"] = f"wakes at most {ms:.1f} ms late"
+    def show_clock(self, text: str) -> None:
+        self.clock["text"] = text
+
+    def show_latency(self, text: str) -> None:
+        self.late["text"] = text
+
+    # Dialogs
 
     def ask(self) -> bool:
         """Blocks in a nested main loop, in which the tasks go on."""
