@@ -22,7 +22,7 @@ from ._guest import Guest, GuestInfo
 from ._hosts import Backend, Host, HostUnavailable, hosts, resolve
 from ._install import Installation, install
 from ._modal import modal
-from ._start import asyncio_guest_run, run, start, start_guest_run
+from ._start import asyncio_guest_run, run, schedule_on_asyncio, start, start_guest_run
 from ._totals import totals
 from ._warnings import AbandonedGuestWarning, HostDiedWarning
 
@@ -42,6 +42,7 @@ __all__ = [
     "modal",
     "resolve",
     "run",
+    "schedule_on_asyncio",
     "start",
     "start_guest_run",
     "totals",

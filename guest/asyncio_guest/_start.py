@@ -246,12 +246,38 @@ def asyncio_guest_run(
     run_sync_soon_threadsafe: Callable[[Callable[[], object]], object],
     run_sync_soon_not_threadsafe: Callable[[Callable[[], object]], object] | None = None,
     done_callback: Callable[[outcome.Outcome[T]], object],
+    host_uses_signal_set_wakeup_fd: bool = False,
 ) -> Guest:
-    """`start_guest_run` under the name and with the arguments that programs of the first asyncio-guest use."""
+    """Run ``async_func(*args)`` in the host's main loop; the drop-in for programs of the first asyncio-guest.
+
+    Such a program runs with this import in place of its own: its host object gives the two functions and the
+    callback, its tasks get their display object in `args`.  The arguments, threads and errors are those of
+    `start_guest_run`; that, and `start`, can do more.
+    """
     return start_guest_run(
         async_func,
         *args,
         run_sync_soon_threadsafe=run_sync_soon_threadsafe,
         run_sync_soon_not_threadsafe=run_sync_soon_not_threadsafe,
         done_callback=done_callback,
+        host_uses_signal_set_wakeup_fd=host_uses_signal_set_wakeup_fd,
     )
+
+
+_scheduled: set[asyncio.Future[Any]] = set()
+
+
+def schedule_on_asyncio(coro: Coroutine[Any, Any, object]) -> Callable[[], None]:
+    """A function without arguments that starts `coro` as a task of this thread's guest, for a button's callback; the
+    other name that programs of the first asyncio-guest import.
+
+    Call that function once, on the host's thread, while the guest runs; RuntimeError without a guest.  An exception that
+    the task raises goes to the loop's exception handler.  `Guest.start_soon` does the same as often as one likes.
+    """
+
+    def schedule() -> None:
+        task = asyncio.get_running_loop().create_task(coro)
+        _scheduled.add(task)
+        task.add_done_callback(_scheduled.discard)
+
+    return schedule
