@@ -41,7 +41,8 @@ def display() -> Iterator[str]:
 
 def environment(display: str | None = None, **extra: str) -> dict[str, str]:
     """The environment of a program under test."""
-    env = dict(os.environ, PYTHONFAULTHANDLER="1", NO_AT_BRIDGE="1", GTK_A11Y="none", GSETTINGS_BACKEND="memory")
+    env = dict(os.environ, PYTHONFAULTHANDLER="1", NO_AT_BRIDGE="1", GTK_A11Y="none", GSETTINGS_BACKEND="memory",
+               GSK_RENDERER="cairo")
     env.pop("DISPLAY", None)
     env.pop("WAYLAND_DISPLAY", None)
     if display is not None:

@@ -16,31 +16,7 @@ gi.require_version("GdkX11", "3.0")
 from gi.repository import Gdk, GdkPixbuf, GdkX11, GLib, Gtk  # noqa: E402
 
 from .. import _x11  # noqa: E402
-
-
-class _Timer:
-    """A timeout source of GLib, at its default priority."""
-
-    def __init__(self, ms: int, fn: Callable[[], Any], repeat: bool) -> None:
-        self._fn = fn
-        self._repeat = repeat
-        self._id = GLib.timeout_add(ms, self._fire)
-
-    def _fire(self) -> bool:
-        if not self._repeat:
-            self._id = 0
-        try:
-            self._fn()
-        except BaseException:
-            # PyGObject prints it and takes the answer for False, which removes the source.
-            self._id = 0
-            raise
-        return self._repeat and self._id != 0
-
-    def cancel(self) -> None:
-        if self._id:
-            source, self._id = self._id, 0
-            GLib.source_remove(source)
+from ..glib.driver import GlibDriver  # noqa: E402
 
 
 class _Frames:
@@ -73,7 +49,7 @@ class _Frames:
         return self._witness.stop()
 
 
-class Gtk3Driver:
+class Gtk3Driver(GlibDriver):
     """The driver; see ``scenarios.driver.HostDriver`` for the methods."""
 
     name = "gtk3"
@@ -83,7 +59,7 @@ class Gtk3Driver:
         ok, _ = Gtk.init_check(None)
         if not ok:
             raise RuntimeError("GTK cannot open the display")
-        self._loops: list[GLib.MainLoop] = []
+        super().__init__()
         self._modals: list[Gtk.Dialog] = []
         self._witnesses: list[_x11.Witness] = []
         self._clicks: list[Callable[[], Any]] = []
@@ -147,42 +123,7 @@ class Gtk3Driver:
         for fn in list(self._clicks):
             fn()
 
-    # Callbacks
-
-    def call_from_host(self, fn: Callable[[], Any]) -> None:
-        GLib.idle_add(_once, fn, priority=GLib.PRIORITY_DEFAULT)
-
-    def host_timer(self, ms: int, fn: Callable[[], Any], *, repeat: bool = False) -> _Timer:
-        return _Timer(ms, fn, repeat)
-
-    def host_idle(self, fn: Callable[[], Any]) -> None:
-        GLib.idle_add(_once, fn)
-
-    # Nested loops
-
-    def nested_loop(self, *, until: Callable[[], bool] | None = None, ms: int | None = None) -> None:
-        loop = GLib.MainLoop()
-        self._loops.append(loop)
-        timers: list[_Timer] = []
-        if until is not None:
-            condition = until
-
-            def ask() -> None:
-                if condition():
-                    loop.quit()
-
-            timers.append(_Timer(5, ask, True))
-        if ms is not None:
-            timers.append(_Timer(ms, loop.quit, False))
-        try:
-            loop.run()
-        finally:
-            self._loops.remove(loop)
-            for timer in timers:
-                timer.cancel()
-
-    def end_nested(self) -> None:
-        self._loops[-1].quit()
+    # Dialogs and menus
 
     def open_modal(self, on_open: Callable[[], Any]) -> str:
         self._need("modal")
@@ -231,50 +172,36 @@ class Gtk3Driver:
     # Load and frames
 
     def flood(self, kind: str) -> Callable[[], int]:
-        if kind not in self.flood_kinds:
-            raise _x11.unsupported(f"flood of {kind}")
+        if kind != "event" or "window" not in self.abilities:
+            return super().flood(kind)
+        window: Any = self._toplevel
         count = 0
         stopped = False
-        end: Callable[[], Any] = bool
 
-        def step(*_: Any) -> bool:
+        def post() -> None:
+            # A kind of event that needs no device and that nothing in GTK acts upon.
+            event = Gdk.Event.new(Gdk.EventType.PROPERTY_NOTIFY)
+            event.property.window = window.get_window()
+            event.property.send_event = True
+            event.put()
+
+        def received(*_: Any) -> bool:
             nonlocal count
             count += 1
-            return not stopped
+            if not stopped:
+                post()
+            return True
 
-        if kind == "timer":
-            GLib.timeout_add(0, step)
-        elif kind == "idle":
-            GLib.idle_add(step)
-        else:
-            window: Any = self._toplevel
-
-            def post() -> None:
-                # A kind of event that needs no device and that nothing in GTK acts upon.
-                event = Gdk.Event.new(Gdk.EventType.PROPERTY_NOTIFY)
-                event.property.window = window.get_window()
-                event.property.send_event = True
-                event.put()
-
-            def received(*_: Any) -> bool:
-                if step():
-                    post()
-                return True
-
-            handler = window.connect("property-notify-event", received)
-
-            def end() -> None:
-                window.disconnect(handler)
-
-            post()
+        handler = window.connect("property-notify-event", received)
 
         def stop() -> int:
             nonlocal stopped
             if not stopped:
                 stopped = True
-                end()
+                window.disconnect(handler)
             return count
 
+        post()
         return stop
 
     def frames(self) -> _Frames:
@@ -331,7 +258,7 @@ class Gtk3Driver:
         Gtk.main()
 
     def toolkit(self) -> Any:
-        return GLib.MainContext.default()
+        return self.name
 
     def close(self) -> None:
         for witness in self._witnesses:
@@ -339,11 +266,6 @@ class Gtk3Driver:
         if self._toplevel is not None:
             self._toplevel.destroy()
             self.process_events()
-
-
-def _once(fn: Callable[[], Any]) -> bool:
-    fn()
-    return False
 
 
 def make_driver(window: bool = False) -> Gtk3Driver:

@@ -22,9 +22,20 @@ def report(value):
     print(json.dumps(value))
 """
 
+
+def has_gtk4() -> bool:
+    """Is there PyGObject, and GTK 4's part for it?"""
+    try:
+        import gi.repository
+    except ImportError:
+        return False
+    return "4.0" in gi.Repository.get_default().enumerate_versions("Gtk")
+
+
 needs_toolkit: dict[str, Any] = {
     "tk": pytest.mark.skipif(importlib.util.find_spec("_tkinter") is None, reason="apt-get install python3-tk"),
     "gtk3": pytest.mark.skipif(importlib.util.find_spec("gi") is None, reason="apt-get install python3-gi"),
+    "gtk4": pytest.mark.skipif(not has_gtk4(), reason="apt-get install python3-gi gir1.2-gtk-4.0"),
     "qt5": pytest.mark.skipif(importlib.util.find_spec("PyQt5") is None, reason="apt-get install python3-pyqt5"),
     "pyqt6": pytest.mark.skipif(importlib.util.find_spec("PyQt6") is None, reason="apt-get install python3-pyqt6"),
     "pyside6": (),  # its environment is asked for

@@ -1038,7 +1038,8 @@ ag_prepare_impl(ag_guest *g, int64_t *ret_deadline)
                 ag_gil_release(taken);
             }
         }
-        due = ag_loop_due(g, &deadline);
+        /* A burst that goes on: the last turn has found the selector readable already. */
+        due = ag_loop_due(g, &deadline) || g->burst_start != 0;
         if (!due && g->selector_class != AG_SELECTOR_ALWAYS_DUE) {
             /* A host callback has set an earlier timer: the descriptor keeps the exact time. */
             ag_waitset_arm(&g->ws, deadline);

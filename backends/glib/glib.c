@@ -1,4 +1,4 @@
-/* gtk3.c - asyncio as a guest in GLib's main loop, and so in GTK's.
+/* glib.c - asyncio as a guest in GLib's main loop, and so in GTK's.
  *
  * Two sources on one GMainContext:
  *
@@ -24,11 +24,14 @@
 
 #define BEHIND 200
 #define OVERDUE_US 16000            /* one frame */
+#define BURST_US 1000               /* for turns that follow each other within one dispatch */
 
 typedef struct gl_host {
     ag_guest *guest;
     GMainContext *context;
-    GMainLoop *loop;                /* of run, while it runs without GTK 3 */
+    PyObject *main_loop;            /* the application's own, which run drives; or NULL */
+    gboolean driving;               /* ... while it does */
+    GMainLoop *loop;                /* of run, while it runs one of its own */
     guint level;                    /* of run's gtk_main(), while that runs */
     gboolean quitting;              /* ... it is to end when what is nested in it has */
     GSource *main, *behind;
@@ -85,12 +88,18 @@ static gboolean
 main_dispatch(GSource *source, GSourceFunc fn, gpointer data)
 {
     gl_host *h = ((gl_source *)source)->host;
+    gint64 end = g_get_monotonic_time() + BURST_US;
     (void)fn, (void)data;
-    /* First: what is posted from now on is a new post. */
-    g_atomic_int_set(&h->posted, 0);
-    h->poll.revents = 0;
-    h->again = FALSE;
-    ag_dispatch(h->guest);          /* may close the host */
+    /* Turns that max_iterations cuts short follow each other for a moment: before each, GTK would ask the X server for
+     * events twice, which costs more than such a turn. */
+    do {
+        /* First: what is posted from now on is a new post. */
+        g_atomic_int_set(&h->posted, 0);
+        h->poll.revents = 0;
+        h->again = FALSE;
+        ag_dispatch(h->guest);      /* may close the host: the source is then destroyed */
+    } while (!g_source_is_destroyed(source) && h->prepare && !h->again && ag_prepare(h->guest, NULL)
+             && g_get_monotonic_time() < end);
     return G_SOURCE_CONTINUE;
 }
 
@@ -217,9 +226,23 @@ find_gtk3(void)
 }
 
 static int
+drive(gl_host *h)
+{
+    h->driving = TRUE;
+    PyObject *r = PyObject_CallMethod(h->main_loop, "run", NULL);
+    h->driving = FALSE;
+    Py_XDECREF(r);
+    return r != NULL ? 0 : -1;
+}
+
+static int
 gl_run(void *host)
 {
     gl_host *h = host;
+    /* The one that the application has, so that its own way to end it does. Inside a callback it runs already. */
+    if (h->main_loop != NULL && g_main_depth() == 0) {
+        return drive(h);
+    }
     if (h->context == g_main_context_default() && find_gtk3()) {
         h->level = gtk3.level() + 1;
         h->quitting = FALSE;
@@ -252,7 +275,13 @@ static void
 gl_quit(void *host)
 {
     gl_host *h = host;
-    if (h->loop != NULL) {
+    if (h->driving) {
+        PyObject *r = PyObject_CallMethod(h->main_loop, "quit", NULL);
+        if (r == NULL) {
+            PyErr_WriteUnraisable(h->main_loop);
+        }
+        Py_XDECREF(r);
+    } else if (h->loop != NULL) {
         g_main_loop_quit(h->loop);
     } else if (h->level > 0) {
         h->quitting = TRUE;
@@ -274,6 +303,7 @@ gl_close(void *host)
     g_source_destroy(h->behind);
     g_source_unref(h->behind);
     g_main_context_unref(h->context);
+    Py_XDECREF(h->main_loop);
     g_free(h);
 }
 
@@ -312,18 +342,25 @@ context_of(PyObject *obj)
     return context;
 }
 
+/* The toolkit's object is a pair: a GLib.MainContext, or None for this thread's, and what has the methods run and quit of a
+ * main loop of the application's, or None. */
 static int
 gl_open(void **ret_host, const ag_open_args *args)
 {
+    PyObject *context_object = Py_None, *main_loop = Py_None;
     GMainContext *context;
 
     if (ag_import() < 0) {
         return -1;
     }
+    if (args->toolkit != NULL && args->toolkit != Py_None
+        && !PyArg_ParseTuple(args->toolkit, "OO", &context_object, &main_loop)) {
+        return -1;
+    }
     if (args->native != NULL) {
         context = g_main_context_ref(args->native);
-    } else if (args->toolkit != NULL && args->toolkit != Py_None) {
-        context = context_of(args->toolkit);
+    } else if (context_object != Py_None) {
+        context = context_of(context_object);
         if (context == NULL) {
             return -1;
         }
@@ -333,6 +370,7 @@ gl_open(void **ret_host, const ag_open_args *args)
     gl_host *h = g_new0(gl_host, 1);
     h->guest = args->guest;
     h->context = context;
+    h->main_loop = main_loop != Py_None ? Py_NewRef(main_loop) : NULL;
     h->poll.fd = -1;
     h->prepare = args->strategy == AG_STRATEGY_WATCH;
     h->main = add_source(h, &main_funcs, G_PRIORITY_DEFAULT, "asyncio-guest");
@@ -341,19 +379,22 @@ gl_open(void **ret_host, const ag_open_args *args)
     return 0;
 }
 
-static const ag_host_ops gl_ops = {
-    .abi = AG_ABI_VERSION,
-    .caps = AG_HOST_WATCH | AG_HOST_PREPARE | AG_HOST_POST,
-    .name = "gtk3",
-    .open = gl_open,
-    .close = gl_close,
-    .watch = gl_watch,
-    .again = gl_again,
-    .post = gl_post,
-    .call = gl_call_soon,
-    .run = gl_run,
-    .quit = gl_quit,
-};
+#define OPS(NAME) {                                             \
+    .abi = AG_ABI_VERSION,                                      \
+    .caps = AG_HOST_WATCH | AG_HOST_PREPARE | AG_HOST_POST,     \
+    .name = NAME,                                               \
+    .open = gl_open,                                            \
+    .close = gl_close,                                          \
+    .watch = gl_watch,                                          \
+    .again = gl_again,                                          \
+    .post = gl_post,                                            \
+    .call = gl_call_soon,                                       \
+    .run = gl_run,                                              \
+    .quit = gl_quit,                                            \
+}
+
+/* The same under each backend's name, which messages and a guest's info say. */
+static const ag_host_ops gl_ops[] = {OPS("glib"), OPS("gtk3"), OPS("gtk4")};
 
 /* --------------------------------------------------------------------------------------------------- the module */
 
@@ -377,10 +418,15 @@ static PyMethodDef module_methods[] = {
 static int
 module_exec(PyObject *module)
 {
-    PyObject *ops = PyCapsule_New((void *)&gl_ops, AG_OPS_CAPSULE, NULL);
-    int err = PyModule_AddObjectRef(module, "ops", ops);
-    Py_XDECREF(ops);
-    return err;
+    for (size_t i = 0; i < G_N_ELEMENTS(gl_ops); i++) {
+        PyObject *ops = PyCapsule_New((void *)&gl_ops[i], AG_OPS_CAPSULE, NULL);
+        int err = PyModule_AddObjectRef(module, gl_ops[i].name, ops);
+        Py_XDECREF(ops);
+        if (err < 0) {
+            return err;
+        }
+    }
+    return 0;
 }
 
 static PyModuleDef_Slot module_slots[] = {
@@ -390,16 +436,16 @@ static PyModuleDef_Slot module_slots[] = {
 
 static PyModuleDef module_def = {
     PyModuleDef_HEAD_INIT,
-    .m_name = "asyncio_guest.backends.gtk3._gtk3",
-    .m_doc = "The backend gtk3.",
+    .m_name = "asyncio_guest.backends.glib._glib",
+    .m_doc = "The backends glib, gtk3 and gtk4.",
     .m_methods = module_methods,
     .m_slots = module_slots,
 };
 
-PyMODINIT_FUNC PyInit__gtk3(void);
+PyMODINIT_FUNC PyInit__glib(void);
 
 PyMODINIT_FUNC
-PyInit__gtk3(void)
+PyInit__glib(void)
 {
     return PyModuleDef_Init(&module_def);
 }
