@@ -30,7 +30,7 @@ RUN = $(ENV) $(PYTHON)
 # Folders with tests that exist; a fresh backend is found like any other.
 TESTS = $(wildcard guest/tests backends/*/test_*.py backends/*/tests harness/tests scenarios/tests)
 
-.PHONY: all setup build conformance test full report bench samples clean help
+.PHONY: all setup build conformance test full leaks selftest report bench samples clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
 
@@ -54,10 +54,15 @@ build: ## compile and lay out the package in build/<interpreter>/site
 conformance: build ## run the conformance suite (quick tier); ARGS= takes selectors and options of `harness run`
 	@$(RUN) -m harness run $(ARGS)
 
-full: setup build ## conformance with every strategy and engine, test_asyncio under each host, the large cases, the peers
+full: setup build ## every strategy and engine, test_asyncio, large cases, peers, in shards: ARGS='--shard 1/8', '--left --of 8', '--leaks'
 	@$(PYTHON) ci/environments.py --all
-	@status=0; $(RUN) -m harness run --tier full $(ARGS) || status=1; \
-	$(RUN) -m harness suite test_asyncio || status=1; exit $$status
+	@$(RUN) -m harness full $(ARGS)
+
+leaks: setup build ## repeat cases in one process and see what grows; PYTHON=/usr/bin/python3-dbg counts references too
+	@$(RUN) -m harness leaks $(ARGS)
+
+selftest: setup build ## seed faults into the guest, the backends and the harness, and see that each is caught
+	@$(RUN) -m harness selftest $(ARGS)
 
 test: setup ## the project's own tests, C unit tests included; SANITIZE=address|undefined|thread
 	@$(PYTHON) ci/build.py --sanitize "$(SANITIZE)" c-tests

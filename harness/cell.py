@@ -23,7 +23,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
-from . import adapters, teardown, tree
+from . import adapters, repetitions, teardown, tree
 from .contenders import Contender
 
 T = TypeVar("T")
@@ -52,6 +52,12 @@ class Context:
         self.scale: float = spec["scale"]
         self.tmp: str = str(folder / "tmp")
         os.mkdir(self.tmp)
+
+    def close(self) -> None:
+        """The case is over; what still logs, logs nowhere."""
+        with self._lock:
+            os.close(self._file)
+            self._pid = -1
 
     @property
     def driver(self) -> Any:
@@ -177,7 +183,6 @@ def probe(adapter: adapters.Adapter, result: dict[str, Any]) -> None:
 
 def run_case(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder: Path, result: dict[str, Any]) -> None:
     """Run the case, then look at what it left behind."""
-    api = tree.scenarios("api")
     contender = Contender.from_json(spec["contender"])
     noise = teardown.Noise(frozenset({case.func.__code__.co_filename}))
     noise.install()
@@ -190,10 +195,29 @@ def run_case(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder:
     if lacking:
         result.update(status="unsupported", message=", ".join(lacking))
         return
-    context = Context(adapter, {**spec, "needs": sorted(case.needs)}, folder)
     os.write(spec["started_fd"], b"started")
+    if spec.get("repeat"):
+        repetitions.run(adapter, case, spec, folder, result, noise)
+        return
     os.close(spec["started_fd"])
     before = teardown.snapshot()
+    attempt(adapter, case, spec, folder, result)
+    try:
+        adapter.uninstall()
+    except Exception as error:
+        result["uninstall_error"] = repr(error)
+    result["noise"] = noise.collect()
+    result["teardown"] = teardown.compare(
+        before, dict(contender.process_fds), frozenset(contender.process_threads)
+    )
+    adapter.close()
+    result["closed"] = True
+
+
+def attempt(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder: Path, result: dict[str, Any]) -> None:
+    """Run the case once, and write into `result` how it ended."""
+    api = tree.scenarios("api")
+    context = Context(adapter, {**spec, "needs": sorted(case.needs)}, folder)
     started = time.perf_counter()
     try:
         if case.is_async:
@@ -215,16 +239,7 @@ def run_case(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder:
     result["events"] = context.events
     result["measures"] = context.measures
     result["info"] = adapter.info()
-    try:
-        adapter.uninstall()
-    except Exception as error:
-        result["uninstall_error"] = repr(error)
-    result["noise"] = noise.collect()
-    result["teardown"] = teardown.compare(
-        before, dict(contender.process_fds), frozenset(contender.process_threads)
-    )
-    adapter.close()
-    result["closed"] = True
+    context.close()
 
 
 def child(spec: dict[str, Any], folder: Path) -> Any:

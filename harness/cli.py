@@ -14,7 +14,21 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import contenders, expectations, publish, report, results, shards, show, tree
+from . import (
+    campaign,
+    comparison,
+    contenders,
+    expect,
+    expectations,
+    full,
+    publish,
+    report,
+    results,
+    selftest,
+    shards,
+    show,
+    tree,
+)
 from .session import Session, phase
 from .tree import UsageError
 
@@ -101,6 +115,28 @@ def build_parser() -> argparse.ArgumentParser:
         "merge", help="put results of shards together", formatter_class=raw, epilog=shards.EXAMPLES + results.EXIT_CODES
     )
     shards.add_arguments(verb)
+    for name, module, words in (
+        ("compare", comparison, "what has changed between two results files"),
+        ("expect", expect, "write and check files of expectations"),
+        ("full", full, "everything that the quick tier leaves out, in shards, and what is left of it"),
+    ):
+        verb = verbs.add_parser(
+            name, help=words, formatter_class=raw, epilog=module.EXAMPLES + results.EXIT_CODES  # type: ignore[attr-defined]
+        )
+        module.add_arguments(verb)  # type: ignore[attr-defined]
+    for kind, words, examples in (
+        ("leaks", "repeat cases in one process and see what grows", campaign.LEAKS_EXAMPLES),
+        ("stress", "repeat cases until they fail, or do not", campaign.STRESS_EXAMPLES),
+    ):
+        verb = verbs.add_parser(kind, help=words, formatter_class=raw, epilog=examples + results.EXIT_CODES)
+        campaign.add_arguments(verb, kind)
+    verb = verbs.add_parser(
+        "selftest",
+        help="seed faults and see that the suite catches each",
+        formatter_class=raw,
+        epilog=selftest.EXAMPLES + results.EXIT_CODES,
+    )
+    selftest.add_arguments(verb)
 
     verb = verbs.add_parser(
         "report",
@@ -335,6 +371,16 @@ def verb_merge(options: argparse.Namespace) -> int:
     return shards.merge(options)
 
 
+def verb_full(options: argparse.Namespace) -> int:
+    """``full``."""
+
+    def run(command: list[str]) -> int:
+        parsed = build_parser().parse_args(command)
+        return VERBS[parsed.verb](parsed)
+
+    return full.main(options, run)
+
+
 def suite_options(options: argparse.Namespace) -> argparse.Namespace:
     """``run --suite NAME [CONTENDER...]`` as ``suite NAME``."""
     return argparse.Namespace(
@@ -379,6 +425,12 @@ VERBS = {
     "merge": verb_merge,
     "show": show.show,
     "report": verb_report,
+    "compare": comparison.main,
+    "expect": expect.main,
+    "leaks": campaign.main,
+    "stress": campaign.main,
+    "selftest": selftest.main,
+    "full": verb_full,
     "bench": verb_bench,
 }
 

@@ -80,6 +80,7 @@ KINDS = {
     "asyncio-guest/test_asyncio@1": "test_asyncio",
     "asyncio-guest/bench@1": "bench",
     "asyncio-guest/campaign@1": "campaign",
+    "asyncio-guest/selftest@1": "selftest",
 }
 """What a results file calls itself -> the stem of its schema."""
 

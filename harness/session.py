@@ -68,6 +68,27 @@ def wait_start(process: subprocess.Popen[Any], descriptor: int, seconds: float) 
     return bool(poll.poll(max(0.0, seconds) * 1000))
 
 
+def wait_progress(process: subprocess.Popen[Any], descriptor: int, seconds: float) -> bool:
+    """Wait for the process to end, as long as it writes to the pipe at least every so many seconds; False on
+    timeout."""
+    ended = os.pidfd_open(process.pid)
+    try:
+        poll = select.poll()
+        poll.register(ended, select.POLLIN)
+        poll.register(descriptor, select.POLLIN)
+        while True:
+            ready = dict(poll.poll(max(0.0, seconds) * 1000))
+            if ended in ready:
+                process.wait()
+                return True
+            if not ready:
+                return False
+            if not os.read(descriptor, 4096):
+                poll.unregister(descriptor)  # closed: no more progress to come
+    finally:
+        os.close(ended)
+
+
 def group_members(pgid: int) -> dict[int, str]:
     """Living processes of a process group: pid -> name."""
     found = {}
@@ -180,8 +201,11 @@ class Session:
             env["DISPLAY"] = display
         return env
 
-    def spawn(self, contender: Contender, case: Any | None) -> dict[str, Any]:
-        """Run one case (None: the probe) in a process of its own; what was seen.  Raises Interrupted."""
+    def spawn(self, contender: Contender, case: Any | None, repeat: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Run one case (None: the probe) in a process of its own; what was seen.  Raises Interrupted.
+
+        `repeat`: many times, as `repetitions.run` is told; the watchdog then starts anew with each.
+        """
         folder = self.run_dir / f"c{os.getpid()}-{next(self._count)}"
         python = tree.interpreter(contender.environment)
         if python is None:
@@ -189,10 +213,10 @@ class Session:
         folder.mkdir()
         try:
             if not contender.display:
-                return self._spawn(python, contender, case, folder, None)
+                return self._spawn(python, contender, case, folder, None, repeat)
             try:
                 with self._pool.display() as display:
-                    return self._spawn(python, contender, case, folder, display)
+                    return self._spawn(python, contender, case, folder, display, repeat)
             except xvfb.NoDisplay as error:
                 return {"status": "missing", "message": str(error)}
         finally:
@@ -200,7 +224,13 @@ class Session:
                 shutil.rmtree(folder, ignore_errors=True)
 
     def _spawn(
-        self, python: Path, contender: Contender, case: Any | None, folder: Path, display: str | None
+        self,
+        python: Path,
+        contender: Contender,
+        case: Any | None,
+        folder: Path,
+        display: str | None,
+        repeat: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
         spec = {
             "contender": contender.as_json(),
@@ -208,6 +238,7 @@ class Session:
             "module": None if case is None else case.func.__module__,
             "case_modules": self.case_modules,
             "scale": self.scale,
+            "repeat": repeat,
         }
         command = [str(python), "-m", f"{tree.PACKAGE}.cell", str(folder / "spec.json")]
         began = time.monotonic()
@@ -239,7 +270,7 @@ class Session:
         strays: dict[int, str] = {}
         try:
             late = not wait_start(process, read, START_ALLOWANCE_S * self.scale * self.timeout_scale)
-            ended = not late and wait_process(process, limit)
+            ended = not late and (wait_progress(process, read, limit) if repeat else wait_process(process, limit))
             if not ended and not late and (folder / "result.json").exists():
                 ended = wait_process(process, EXIT_ALLOWANCE_S * self.scale)
             if not ended:
@@ -389,7 +420,8 @@ class Session:
             worst.behaviour = "FLAKY"
         return worst
 
-    def _run_once(self, name: str, id: str) -> Cell:
+    def cannot_run(self, name: str, id: str) -> Cell | None:
+        """The result of a cell that needs no process of its own, or None."""
         case, contender = self.cases[id], self.contender(name)
         if sys.version_info[:2] < tuple(case.min_python):
             needed = ".".join(map(str, case.min_python))
@@ -406,11 +438,18 @@ class Session:
                 reason = f"the contender's probe ended with {probe['status']}: {reason}"
             about = {"stderr": probe.get("stderr", ""), "runnable": runnable}
             return self.cell(name, id, "NOTRUN", reason, detail=about)
-        info = probe.get("info", {})
-        known = {k: info.get(k) for k in ("toolkit_version",)}
         lacking = sorted(case.needs - frozenset(probe["abilities"]))
         if lacking:
-            return self.cell(name, id, "UNSUPPORTED", f"lacks {', '.join(lacking)}", **known)
+            version = probe.get("info", {}).get("toolkit_version")
+            return self.cell(name, id, "UNSUPPORTED", f"lacks {', '.join(lacking)}", toolkit_version=version)
+        return None
+
+    def _run_once(self, name: str, id: str) -> Cell:
+        early = self.cannot_run(name, id)
+        if early is not None:
+            return early
+        case, contender = self.cases[id], self.contender(name)
+        info = self.probe(name).get("info", {})
         if name == "plain":
             raw, oracle = self.plain(case), None
         else:

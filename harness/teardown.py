@@ -192,6 +192,11 @@ class Noise(logging.Handler):
             self._add(f"unraisable {type(unraisable.exc_value).__name__}", text)
         self._unraisable(unraisable)
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self.found.clear()
+        self.first.clear()
+
     def collect(self) -> dict[str, list[Any]]:
         """Kind -> [how often, the first of it], after a collection of garbage."""
         for _ in range(3):

@@ -11,6 +11,7 @@ import resource
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -78,9 +79,36 @@ def socket_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield a, b
 
 
-def from_thread(fn: Callable[[], Any]) -> threading.Thread:
-    """Start a thread that calls `fn`; the caller joins it."""
-    thread = threading.Thread(target=fn, daemon=True)
+def wait_asleep(thread: int, seconds: float = 2.0) -> None:
+    """Wait until the thread with the native id `thread` sleeps: several looks in a row find it so, and it has
+    used no time between them.  Where the system does not tell, wait a little."""
+    path = f"/proc/self/task/{thread}/stat"
+    deadline = time.monotonic() + seconds
+    seen: list[list[str]] = []
+    while time.monotonic() < deadline:
+        try:
+            with open(path, encoding="ascii", errors="replace") as file:
+                fields = file.read().rpartition(")")[2].split()
+        except OSError:
+            time.sleep(0.02)
+            return
+        now = [fields[0], fields[11], fields[12]]
+        seen = [*seen, now] if fields[0] == "S" and (not seen or seen[-1] == now) else []
+        if len(seen) == 4:
+            return
+        time.sleep(0.001)
+
+
+def from_thread(fn: Callable[[], Any], *, once_asleep: bool = False) -> threading.Thread:
+    """Start a thread that calls `fn`, with `once_asleep` as soon as the calling thread sleeps; the caller joins it."""
+    caller = threading.get_native_id()
+
+    def call() -> None:
+        if once_asleep:
+            wait_asleep(caller)
+        fn()
+
+    thread = threading.Thread(target=call, daemon=True)
     thread.start()
     return thread
 

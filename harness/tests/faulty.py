@@ -56,6 +56,17 @@ class SwallowsEvent(Good):
     loop_class = _Swallowing
 
 
+class _Reordering(asyncio.SelectorEventLoop):
+    def call_at(self, when: float, callback: Any, *args: Any, context: Any = None) -> Any:
+        if args == ("fired", 1):
+            when += 0.0015  # behind its successor
+        return super().call_at(when, callback, *args, context=context)
+
+
+class Reorders(Good):
+    loop_class = _Reordering
+
+
 class Hangs(Good):
     def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
         async def stuck() -> None:
@@ -143,6 +154,7 @@ class Fails(Good):
         raise RuntimeError("it does not start")
 
 
-good, loses_wake, swallows_event, hangs, crashes = Good, LosesWake, SwallowsEvent, Hangs, Crashes
+good, loses_wake, swallows_event, reorders = Good, LosesWake, SwallowsEvent, Reorders
+hangs, crashes = Hangs, Crashes
 crashes_at_exit, leaks_fd, leaks_thread, leaks_child = CrashesAtExit, LeaksFd, LeaksThread, LeaksChild
 changes_wakeup_fd, unclean, declares, fails = ChangesWakeupFd, Unclean, Declares, Fails

@@ -10,6 +10,20 @@ import pytest
 
 Harness = Callable[..., Any]
 F = "harness.tests.faulty:"
+FAULTS: list[tuple[str, str, str, list[str] | None, str]] = [
+    ("loses_wake", "X.91-threadsafe", "TIMEOUT", None, "no end within"),
+    ("swallows_event", "X.90-order", "FAIL", [], "event 2: plain asyncio has fired(1)"),
+    ("reorders", "X.90-order", "FAIL", [], "event 2: plain asyncio has fired(1)"),
+    ("hangs", "X.90-order", "TIMEOUT", None, "no end within"),
+    ("crashes", "X.90-order", "CRASH", None, "SIGSEGV"),
+    ("crashes_at_exit", "X.90-order", "CRASH", [], "interpreter's exit"),
+    ("leaks_fd", "X.90-order", "PASS", ["LEAK_FD"], "pipe:"),
+    ("leaks_thread", "X.90-order", "PASS", ["LEAK_THREAD"], "left-behind"),
+    ("leaks_child", "X.90-order", "PASS", ["LEAK_CHILD"], "python3"),
+    ("changes_wakeup_fd", "X.90-order", "PASS", ["LEAK_FD", "WAKEUP_FD_CHANGED"], "is another descriptor"),
+    ("unclean", "X.90-order", "PASS", ["UNCLEAN"], "pending task destroyed"),
+]
+"""Contender, case, and what has to be seen of it: behaviour, teardown, a part of the reason."""
 
 
 def test_good_contender_passes_and_is_clean(harness: Harness) -> None:
@@ -19,21 +33,7 @@ def test_good_contender_passes_and_is_clean(harness: Harness) -> None:
     assert {(c["behaviour"], tuple(c["teardown"])) for c in ran.cells} == {("PASS", ())}
 
 
-@pytest.mark.parametrize(
-    ("fault", "case", "behaviour", "teardown", "says"),
-    [
-        ("loses_wake", "X.91-threadsafe", "TIMEOUT", None, "no end within"),
-        ("swallows_event", "X.90-order", "FAIL", [], "event 2: plain asyncio has fired(1)"),
-        ("hangs", "X.90-order", "TIMEOUT", None, "no end within"),
-        ("crashes", "X.90-order", "CRASH", None, "SIGSEGV"),
-        ("crashes_at_exit", "X.90-order", "CRASH", [], "interpreter's exit"),
-        ("leaks_fd", "X.90-order", "PASS", ["LEAK_FD"], "pipe:"),
-        ("leaks_thread", "X.90-order", "PASS", ["LEAK_THREAD"], "left-behind"),
-        ("leaks_child", "X.90-order", "PASS", ["LEAK_CHILD"], "python3"),
-        ("changes_wakeup_fd", "X.90-order", "PASS", ["LEAK_FD", "WAKEUP_FD_CHANGED"], "is another descriptor"),
-        ("unclean", "X.90-order", "PASS", ["UNCLEAN"], "pending task destroyed"),
-    ],
-)
+@pytest.mark.parametrize(("fault", "case", "behaviour", "teardown", "says"), FAULTS, ids=[row[0] for row in FAULTS])
 def test_fault_is_seen(
     harness: Harness, fault: str, case: str, behaviour: str, teardown: list[str] | None, says: str
 ) -> None:

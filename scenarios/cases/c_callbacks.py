@@ -371,7 +371,10 @@ async def threadsafe_wakes(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
     for i in range(30):
         woken = loop.create_future()
-        thread = from_thread(lambda woken=woken, i=i: loop.call_soon_threadsafe(woken.set_result, i))
+        # Now and then only when the loop is asleep for certain: a thread that is quicker needs no wake.
+        thread = from_thread(
+            lambda woken=woken, i=i: loop.call_soon_threadsafe(woken.set_result, i), once_asleep=i % 10 == 0
+        )
         t.log("woken", await woken)
         thread.join()
 

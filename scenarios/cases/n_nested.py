@@ -218,7 +218,8 @@ def no_spin(t: CaseContext) -> None:
 
         guest = t.run(main)
         figures = {"CPU share, bare": bare[0], "CPU share, guest paused": guest}
-        return guest <= bare[0] + 0.15, "the host spins while the guest is paused", figures
+        # Of the wall clock, and a host that spins on a busy machine gets little of it.
+        return guest <= bare[0] + 0.06, "the host spins while the guest is paused", figures
 
     attempts(t, once)
 
