@@ -216,7 +216,9 @@ class Campaign:
 
     def _stress(self, name: str, id: str) -> Cell:
         total: collections.Counter[str] = collections.Counter()
-        attempts, chosen, reason, took = [], {}, "", 0.0
+        attempts: list[dict[str, Any]] = []
+        chosen: dict[str, Any] = {}
+        reason, took = "", 0.0
         for _ in range(self.options.processes):
             raw = self._spawn(name, id)
             seen, why = self._judge(raw, name, id)

@@ -18,6 +18,7 @@ from . import (
     campaign,
     comparison,
     contenders,
+    coverage,
     expect,
     expectations,
     full,
@@ -91,6 +92,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb.add_argument("selector", nargs="*", metavar="SELECTOR")
     verb.add_argument("--tier", choices=("quick", "full"), default="full")
     verb.add_argument("--cases", action="append", default=[], metavar="MODULE", help="module or file with more cases")
+    verb.add_argument("--coverage", action="store_true", help="items of the catalogue, their cases, what they reject")
     verb.add_argument("--json", action="store_true", help="as JSON")
 
     verb = verbs.add_parser("doctor", help="what can run here, and what is missing", formatter_class=raw)
@@ -121,9 +123,9 @@ def build_parser() -> argparse.ArgumentParser:
         ("full", full, "everything that the quick tier leaves out, in shards, and what is left of it"),
     ):
         verb = verbs.add_parser(
-            name, help=words, formatter_class=raw, epilog=module.EXAMPLES + results.EXIT_CODES  # type: ignore[attr-defined]
+            name, help=words, formatter_class=raw, epilog=module.EXAMPLES + results.EXIT_CODES
         )
-        module.add_arguments(verb)  # type: ignore[attr-defined]
+        module.add_arguments(verb)
     for kind, words, examples in (
         ("leaks", "repeat cases in one process and see what grows", campaign.LEAKS_EXAMPLES),
         ("stress", "repeat cases until they fail, or do not", campaign.STRESS_EXAMPLES),
@@ -223,6 +225,8 @@ def verb_list(options: argparse.Namespace) -> int:
     """``list``."""
     cases = tree.load_cases(options.cases)
     contenders.check_declared(cases)
+    if options.coverage:
+        return coverage.show(coverage.coverage(cases, options.selector), options.json)
     cells = contenders.select(options.selector, cases, options.tier) if options.selector else None
     ids = list(cases) if cells is None else list(dict.fromkeys(id for _, id in cells))
     names = contenders.everything() if cells is None else list(dict.fromkeys(name for name, _ in cells))

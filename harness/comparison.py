@@ -30,7 +30,8 @@ examples:
                                         two benchmarks: ratios head/base with their intervals
   compare a.json b.json --margin 0.1    only differences of more than ten per cent count
 
-For verdicts the exit code is 3 when a cell got worse; for figures 4 when one has regressed, and 6 when it cannot be told.
+For verdicts the exit code is 3 when a cell got worse; for figures 4 when one has regressed, and 6 when that cannot
+be told.
 
 """
 
@@ -40,7 +41,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     add("base", type=Path, metavar="A", help="results before")
     add("head", type=Path, metavar="B", help="results after")
-    add("--margin", type=float, default=stats.MARGIN, metavar="F", help="ratios within it are the same (default: 0.05)")
+    add("--margin", type=float, default=stats.MARGIN, metavar="F", help="ratios within it are the same (0.05)")
     add("--seed", type=int, default=1, help="of the bootstrap (default: %(default)s)")
 
 
@@ -91,7 +92,8 @@ def verdicts(base: dict[str, Any], head: dict[str, Any], out: Any) -> int:
             continue
         change = rank(now) - rank(was)
         worse, better, other = worse + (change > 0), better + (change < 0), other + (change == 0)
-        word, style = ("worse", "bold red") if change > 0 else ("better", "green") if change < 0 else ("other", "yellow")
+        word = "worse" if change > 0 else "better" if change < 0 else "other"
+        style = {"worse": "bold red", "better": "green", "other": "yellow"}[word]
         text = f"{word} {key[0]} {key[1]}: {report.verdict(was)} -> {report.verdict(now)}"
         said = now.reason if change >= 0 else was.reason
         out.print(text + (f": {said.splitlines()[0]}" if said else ""), style=style, markup=False)
@@ -109,7 +111,8 @@ def verdicts(base: dict[str, Any], head: dict[str, Any], out: Any) -> int:
     for contender, case in new_bad:
         out.print(f"new and not as expected: {contender} {case}", style="bold red", markup=False)
     same = len(after) - worse - better - other - len(new)
-    out.print(f"{same} cells as before, {worse} worse, {better} better, {other} changed, {len(new)} new, {len(gone)} gone")
+    counts = f"{worse} worse, {better} better, {other} changed, {len(new)} new, {len(gone)} gone"
+    out.print(f"{same} cells as before, {counts}")
     if not before.keys() & after.keys():
         return results.NOTHING_RAN
     return results.UNEXPECTED if worse or new_bad else results.OK
@@ -204,7 +207,7 @@ def figures(base: dict[str, Any], head: dict[str, Any], options: argparse.Namesp
         if not all(sides):
             missing.append(key)
             continue
-        drawn = bootstrap(*sides, options.seed)
+        drawn = bootstrap(sides[0], sides[1], options.seed)
         margin = math.log(1 + options.margin)
         sign = 1 if was["higher_is_better"] else -1
         worse = sum(sign * value >= -margin for value in drawn) / len(drawn)

@@ -124,7 +124,8 @@ def update(options: argparse.Namespace, out: Any) -> int:
         out.print(f"gone, does not hold: {expectation.contender} {expectation.case}", markup=False)
     for cell in bad:
         out.print(f"new, to be explained: {cell.contender} {cell.case} {report.verdict(cell)}", markup=False)
-    out.print(f"{options.into}: {len(bad)} new, {len(gone)} gone; lint refuses it until each has a reason", markup=False)
+    said = f"{len(bad)} new, {len(gone)} gone; lint refuses it until each has a reason"
+    out.print(f"{options.into}: {said}", markup=False)
     return results.OK
 
 

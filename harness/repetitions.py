@@ -49,7 +49,7 @@ class Meter:
         self.values["objects"][at] = len(gc.get_objects())
         self.values["blocks"][at] = sys.getallocatedblocks()
         if "references" in self.values:
-            self.values["references"][at] = sys.gettotalrefcount()  # type: ignore[attr-defined]
+            self.values["references"][at] = sys.gettotalrefcount()
         self.taken += 1
 
     @staticmethod

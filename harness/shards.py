@@ -281,7 +281,8 @@ def _about(document: dict[str, Any], what: str) -> Any:
 def _together(a: Any, b: Any) -> Any:
     """Two values of one field of a suite's run: numbers add up, lists and tables join."""
     if isinstance(a, dict) and isinstance(b, dict):
-        return {key: _together(a[key], b[key]) if key in a and key in b else a.get(key, b.get(key)) for key in {**a, **b}}
+        both = {key: _together(a[key], b[key]) for key in a if key in b}
+        return {**a, **b, **both}
     if isinstance(a, list) and isinstance(b, list):
         return a if a == b else [*a, *(x for x in b if x not in a)]
     if isinstance(a, bool) or a is None or isinstance(a, str):

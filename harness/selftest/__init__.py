@@ -198,6 +198,10 @@ class Bench:
         result.seconds = time.monotonic() - began
         return result
 
+    def judge_after(self, mutant: Mutant, green: concurrent.futures.Future[Seen]) -> Result:
+        """`judge`, once the run without the fault is over."""
+        return self.judge(mutant, green.result())
+
     def without(self, mutant: Mutant) -> Seen:
         """The detector without the fault."""
         seen = Seen("error", "did not run")
@@ -243,7 +247,7 @@ def main(options: argparse.Namespace) -> int:
         return results.OK
     site = tree.site()
     if not tree.IN_TREE or site is None:
-        raise UsageError("selftest changes sources and builds them: it needs the source tree, and its build (make build)")
+        raise UsageError("selftest changes sources and builds them: it needs the source tree, and make build")
     folder = Path(tempfile.mkdtemp(prefix="ag-selftest-"))
     bench = Bench(folder, site)
     jobs = options.jobs or len(os.sched_getaffinity(0))
@@ -254,7 +258,7 @@ def main(options: argparse.Namespace) -> int:
     try:
         # One green run for all mutants of one detector.
         green = {m.detector: pool.submit(bench.without, m) for m in {m.detector: m for m in mutants}.values()}
-        futures = [pool.submit(lambda m=m: bench.judge(m, green[m.detector].result())) for m in mutants]  # type: ignore[misc]
+        futures = [pool.submit(bench.judge_after, m, green[m.detector]) for m in mutants]
         for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
             result = future.result()
             done.append(result)

@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from .. import tree
 from ..tree import UsageError
@@ -87,7 +88,8 @@ def load(path: Path | None = None) -> dict[str, Mutant]:
         at = f"{path.name}: {row.get('name', row)}"
         if set(row) != FIELDS:
             raise UsageError(f"{at}: needs exactly {', '.join(sorted(FIELDS))}")
-        mutant = Mutant(**{**row, "sees": tuple(row["sees"])})
+        fields: dict[str, Any] = {**row, "sees": tuple(row["sees"])}
+        mutant = Mutant(**fields)
         if mutant.name in found:
             raise UsageError(f"{at} is there twice")
         known = {RED_TEST} if mutant.by_test else {*BEHAVIOURS, *TEARDOWNS} - {"PASS", "NOTRUN", "UNSUPPORTED"}
@@ -122,11 +124,11 @@ def make_site(mutant: Mutant, site: Path, folder: Path) -> Path:
     _links(site, target)
     if mutant.file.endswith((".c", ".cpp")):
         for library in _compile(mutant, text, site.parent / "meson", folder):
-            (there,) = list(target.rglob(library.name)) or [None]
-            if there is None:
-                raise CannotBuild(f"{library.name} is not in {site}")
-            there.unlink()
-            shutil.copy(library, there)
+            there = list(target.rglob(library.name))
+            if len(there) != 1:
+                raise CannotBuild(f"{library.name} is in {site} {len(there)} times")
+            there[0].unlink()
+            shutil.copy(library, there[0])
     else:
         top, _, rest = mutant.file.partition("/")
         inside = Path("asyncio_guest") / ("backends/" + rest if top == "backends" else rest.partition("/")[2])

@@ -105,6 +105,12 @@ class LeaksFd(Good):
         return super().run(main)
 
 
+class LeaksObjects(Good):
+    def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
+        _kept.append([object()])
+        return super().run(main)
+
+
 class LeaksThread(Good):
     def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
         if "trivial" not in main.__qualname__:
@@ -157,4 +163,5 @@ class Fails(Good):
 good, loses_wake, swallows_event, reorders = Good, LosesWake, SwallowsEvent, Reorders
 hangs, crashes = Hangs, Crashes
 crashes_at_exit, leaks_fd, leaks_thread, leaks_child = CrashesAtExit, LeaksFd, LeaksThread, LeaksChild
+leaks_objects = LeaksObjects
 changes_wakeup_fd, unclean, declares, fails = ChangesWakeupFd, Unclean, Declares, Fails

@@ -27,7 +27,7 @@ async def _numbers(t: CaseContext, name: str) -> AsyncGenerator[int, None]:
 @case(
     "A.01-hooks-installed",
     "The hooks for asynchronous generators are set in tasks, callbacks, timers and readers.",
-    rejects="a loop that never sets them (qasync)",
+    rejects="a loop that never sets them (qasync); mutant asyncgen-hooks-missing",
 )
 async def hooks_installed(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
@@ -50,7 +50,7 @@ async def hooks_installed(t: CaseContext) -> None:
 @case(
     "A.02a-closed-at-teardown",
     "Generators left half-way and still referenced are closed at the end of the run, and may await then.",
-    rejects="a teardown without shutdown_asyncgens",
+    rejects="a teardown without shutdown_asyncgens; mutant generators-not-closed",
 )
 def closed_at_teardown(t: CaseContext) -> None:
     kept: list[Any] = []

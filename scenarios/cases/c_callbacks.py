@@ -107,7 +107,7 @@ async def across_ways_in(t: CaseContext) -> None:
 @case(
     "C.02a-next-iteration",
     "What a callback schedules runs after all that was ready before, and after one look at the descriptors.",
-    rejects="a turn that drains its queue before it polls",
+    rejects="a turn that drains its queue before it polls; mutant ready-unbounded",
 )
 async def next_iteration(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
@@ -246,7 +246,7 @@ async def cancel_lets_go(t: CaseContext) -> None:
     "C.04a-context-of-callbacks",
     "Every way of scheduling runs its callback in the context given, or else in a copy of the caller's.",
     report="rubicon-objc#747",
-    rejects="a bridge that drops context=",
+    rejects="a bridge that drops context=; mutant context-of-caller-lost",
 )
 async def context_of_callbacks(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
@@ -276,7 +276,7 @@ async def context_of_callbacks(t: CaseContext) -> None:
     "Readers, writers and signal handlers run in the context of their registration, each time.",
     needs="signals",
     report="rubicon-objc#747",
-    rejects="readers run in the host's context",
+    rejects="readers run in the host's context; mutant context-of-handle-ignored",
 )
 async def context_of_readers(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
@@ -365,7 +365,7 @@ async def threadsafe_handle(t: CaseContext) -> None:
     "C.05b-threadsafe-wakes",
     "A call from another thread wakes a loop that has nothing at all to do.",
     needs="threads",
-    rejects="a lost wake",
+    rejects="a lost wake; mutant lost-wake-thread",
 )
 async def threadsafe_wakes(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()

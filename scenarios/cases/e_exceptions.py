@@ -20,7 +20,7 @@ def _fail(name: str) -> None:
     "E.01a-out-of-a-callback",
     "An exception out of any kind of callback reaches the exception handler, once, and the loop goes on.",
     needs="threads",
-    rejects="an error printed by the toolkit instead, or told twice",
+    rejects="an error printed by the toolkit instead, or told twice; mutant error-of-callback-lost",
 )
 async def out_of_a_callback(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
@@ -284,7 +284,7 @@ def _broken_poll_loop() -> asyncio.SelectorEventLoop:
 @case(
     "E.05a-error-in-poll",
     'An error in the selector\'s poll comes out of the run, after its teardown, and is not taken for "no events".',
-    rejects="the reference bridge: a broken poll returns [] for ever",
+    rejects="the reference bridge: a broken poll returns [] for ever; mutant poll-error-swallowed",
 )
 def error_in_poll(t: CaseContext) -> None:
     async def main(exc: BaseException) -> None:

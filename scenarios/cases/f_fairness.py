@@ -210,7 +210,7 @@ def busy_sockets(t: CaseContext) -> None:
     needs="host",
     oracle="own",
     timeout=60,
-    rejects="an unbounded ready loop",
+    rejects="an unbounded ready loop; mutant host-starved",
 )
 def calls_under_flood(t: CaseContext) -> None:
     def once() -> tuple[bool, str, dict[str, float]]:
@@ -354,7 +354,7 @@ def flood_of_events(t: CaseContext) -> None:
     needs="host",
     oracle="own",
     timeout=60,
-    rejects="a guest that is served after the host's callbacks only when there are none",
+    rejects="a guest that is served after the host's callbacks only when there are none; mutant asyncio-starved",
 )
 def flood_of_calls(t: CaseContext) -> None:
     def once() -> tuple[bool, str, dict[str, float]]:

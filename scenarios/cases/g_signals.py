@@ -32,6 +32,7 @@ def _interrupted(t: CaseContext, main: Callable[..., Any], *args: Any) -> float:
 @case(
     "G.01a-add-signal-handler",
     "Handlers of several signals are called in the loop, with their arguments, once for each signal.",
+    rejects="mutant signal-not-forwarded",
 )
 async def add_handler(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
@@ -312,7 +313,11 @@ def in_host_callback(t: CaseContext) -> None:
     t.check(events == ["callback ends", "cancelled"], "another order of events", events=events)
 
 
-@case("G.06a-handler-restored", "SIGINT's handler is the program's own again after run, however it ended.")
+@case(
+    "G.06a-handler-restored",
+    "SIGINT's handler is the program's own again after run, however it ended.",
+    rejects="mutant sigint-handler-kept",
+)
 def handler_restored(t: CaseContext) -> None:
     async def result() -> str:
         t.log("inside", signal.getsignal(signal.SIGINT) is signal.default_int_handler)
@@ -425,7 +430,11 @@ def wakeup_fd_of_host(t: CaseContext) -> None:
     t.check(refused, "add_signal_handler was accepted")
 
 
-@case("G.07b-wakeup-fd-restored", "The wakeup descriptor that was set before run is set again after it.")
+@case(
+    "G.07b-wakeup-fd-restored",
+    "The wakeup descriptor that was set before run is set again after it.",
+    rejects="mutant wakeup-fd-kept",
+)
 def wakeup_fd_restored(t: CaseContext) -> None:
     async def main() -> None:
         await asyncio.sleep(0.005)

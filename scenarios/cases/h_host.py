@@ -63,7 +63,7 @@ async def _at_once(t: CaseContext, act: Act, rounds: int = 8) -> None:
     needs="host",
     oracle="own",
     report="asyncio-glib#3",
-    rejects="a selector proxy that is woken by its own timers and descriptors only",
+    rejects="a selector proxy that is woken by its own timers and descriptors only; mutant wake-only-once",
 )
 async def create_task(t: CaseContext) -> None:
     tasks: list[asyncio.Task[None]] = []
@@ -149,7 +149,8 @@ async def event_set(t: CaseContext) -> None:
     needs="host",
     oracle="own",
     report="asyncio-glib#3",
-    rejects="a selector proxy that is woken by its own timers and descriptors only",
+    rejects="a selector proxy that is woken by its own timers and descriptors only; "
+    "mutant lost-wake-host-callback; mutant tk-wake-forgotten",
 )
 async def call_soon(t: CaseContext) -> None:
     inside = False
@@ -606,7 +607,8 @@ def _slow_server() -> tuple[socket.socket, Callable[[float], None]]:
     "its answer; run ends soon.",
     needs="host window",
     oracle="own",
-    rejects="a guest whose finally blocks never run when the window goes first",
+    rejects="a guest whose finally blocks never run when the window goes first; "
+    "mutant not-cancelled-when-the-host-goes",
 )
 def window_destroyed(t: CaseContext) -> None:
     listener, answer = _slow_server()

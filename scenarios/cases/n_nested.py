@@ -171,7 +171,7 @@ async def modal_inside(t: CaseContext) -> None:
     needs="host nested",
     oracle="own",
     report="qasync#59",
-    rejects="a bridge that enters the next task on top of the one that is paused",
+    rejects="a bridge that enters the next task on top of the one that is paused; mutant nested-turn",
 )
 async def nested_inside(t: CaseContext) -> None:
     await _paused_by(t, lambda: t.driver.nested_loop(ms=100), 2)
@@ -183,7 +183,7 @@ async def nested_inside(t: CaseContext) -> None:
     "it uses no more CPU than without a guest.",
     needs="host loop nested timer",
     oracle="own",
-    rejects="a level-triggered descriptor that is left watched while re-entry is refused",
+    rejects="a level-triggered descriptor that is left watched while re-entry is refused; mutant paused-guest-spins",
 )
 def no_spin(t: CaseContext) -> None:
     def cpu_of(block: Callable[[], Any]) -> float:
@@ -379,7 +379,7 @@ async def modal_cancelled(t: CaseContext) -> None:
     "The teardown waits for a modal call that is still open; host callbacks go on meanwhile.",
     needs="host nested timer modal_api",
     oracle="own",
-    rejects="a loop closed under an open dialog",
+    rejects="a loop closed under an open dialog; mutant teardown-before-modal",
 )
 def teardown_waits(t: CaseContext) -> None:
     events: list[str] = []
@@ -392,8 +392,9 @@ def teardown_waits(t: CaseContext) -> None:
             t.driver.call_from_host(opened.set)
             t.driver.host_timer(200, lambda: events.append("host callback"))
             t.driver.nested_loop(ms=300)
-            events.append("dialog returned")
+            events.append("dialog returned to a closed loop" if loop.is_closed() else "dialog returned")
 
+        loop = asyncio.get_running_loop()
         keep.append(asyncio.create_task(t.modal(dialog)))
         await asyncio.wait_for(opened.wait(), 10)
         events.append("main ends")
@@ -640,7 +641,8 @@ async def process_events(t: CaseContext) -> None:
     "never ends.",
     needs="host loop nested timer idle flood",
     oracle="own",
-    rejects="a guest that is always ready in the eyes of the host's pump, on a host whose own idle work is not",
+    rejects="a guest that is always ready in the eyes of the host's pump, on a host whose own idle work is not; "
+    "mutant tk-turn-in-idle-call",
 )
 def process_events_busy(t: CaseContext) -> None:
     busy = 0.4

@@ -112,7 +112,7 @@ async def never_early(t: CaseContext) -> None:
 @case(
     "T.02b-never-early-under-load",
     "No timer fires early while the loop never sleeps.",
-    rejects="timers fired by a budgeted turn that reads its clock ahead",
+    rejects="timers fired by a budgeted turn that reads its clock ahead; mutant timer-early",
 )
 async def never_early_under_load(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
@@ -139,7 +139,7 @@ async def never_early_under_load(t: CaseContext) -> None:
 @case(
     "T.03a-zero-and-negative",
     "Delays of zero and less run in the next iteration, after what was ready before, earliest deadline first.",
-    rejects="a negative delay handed to the host as an unsigned one",
+    rejects="a negative delay handed to the host as an unsigned one; mutant timers-reversed",
 )
 async def zero_and_negative(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
@@ -223,7 +223,7 @@ async def no_rounding_down(t: CaseContext) -> None:
 @case(
     "T.05a-cancelled-timers-are-purged",
     "Cancelled timers are let go of, though their deadlines are an hour away, once they are many and the most.",
-    rejects="the reference bridge, where cancelled timers pile up",
+    rejects="the reference bridge, where cancelled timers pile up; mutant timers-not-purged",
 )
 async def purged(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
@@ -530,15 +530,20 @@ async def _ticks(t: CaseContext, n: int) -> None:
     t.log("ticks", ticks)
 
 
-@case("T.13a-drift", "A hundred ticks at 1 ms keep to their schedule.", rejects="lateness that adds up, timer by timer")
+@case(
+    "T.13a-drift",
+    "A hundred ticks at 1 ms keep to their schedule.",
+    rejects="lateness that adds up, timer by timer; mutant waiter-not-told",
+)
 async def drift(t: CaseContext) -> None:
     await _ticks(t, 100)
 
 
 @case(
     "T.13c-not-late-by-a-tick",
-    "Of thirty timers, each set while nothing else is to do, the best is at most 8 ms late: what is late every time has a cause.",
-    rejects="a host that rounds deadlines up to ticks of a clock of its own",
+    "Of thirty timers, each set while nothing else is to do, the best is at most 12 ms late: what is late every time "
+    "has a cause.",
+    rejects="a host that rounds deadlines up to ticks of a clock of its own; mutant timers-late",
 )
 async def not_late(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
@@ -549,7 +554,8 @@ async def not_late(t: CaseContext) -> None:
         loop.call_at(when, lambda fired=fired: fired.set_result(loop.time()))
         late.append(await fired - when)
     t.measure("least lateness", min(late), "s")
-    t.check(min(late) < 0.008 * t.scale, "every timer was late", least=min(late))
+    # Not scaled: a slow machine makes some of them late, and not all.
+    t.check(min(late) < 0.012, "every timer was late", least=min(late))
     t.log("timers", len(late))
 
 

@@ -19,7 +19,11 @@ from ..hostside import drive, from_host, soon
 from ..support import socket_pair
 
 
-@case("Z.01a-result", "What the main coroutine returns is what run returns: the same object.")
+@case(
+    "Z.01a-result",
+    "What the main coroutine returns is what run returns: the same object.",
+    rejects="mutant descriptor-leaked; mutant thread-leaked",
+)
 def result(t: CaseContext) -> None:
     value = object()
 
