@@ -34,8 +34,9 @@ def test_what_grows_for_ever(deltas: list[int], leaks: bool) -> None:
 
 
 def test_any_descriptor_that_stays_is_a_leak() -> None:
-    assert campaign.leaking({"descriptors": [0] * 90 + [1] + [0] * 109}) == {}  # one, once: within the noise of nothing
-    assert campaign.leaking({"descriptors": ([0] * 19 + [1]) * 10})
+    once = [0] * 90 + [1] + [0] * 109
+    assert campaign.leaking({"descriptors": once, "blocks": once}) == {"descriptors": 1 / 200}
+    assert campaign.leaking({"threads": [1, -1] * 100}) == {}
 
 
 def leaks(harness: Harness, tmp_path: Path, *arguments: str) -> Any:
