@@ -110,6 +110,13 @@ class Bench:
         self.folder = folder
         self.site = site
         self.ended = False
+        self._live: set[subprocess.Popen[bytes]] = set()
+
+    def abort(self) -> None:
+        """Start no more, and end what runs: a harness ends its own cells."""
+        self.ended = True
+        for process in list(self._live):
+            process.terminate()
 
     def run(self, command: Sequence[str], where: Path, env: dict[str, str], seconds: float) -> tuple[int | None, str]:
         """Status (None: it had to be killed) and output of a command; nothing that it started is left."""
@@ -128,6 +135,7 @@ class Bench:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+            self._live.add(process)
             try:
                 status: int | None = process.wait(seconds)
             except subprocess.TimeoutExpired:
@@ -136,6 +144,7 @@ class Bench:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
+                self._live.discard(process)
                 end_below(where)
         return status, (where / "output").read_text(errors="replace")
 
@@ -271,8 +280,7 @@ def main(options: argparse.Namespace) -> int:
             )
     except KeyboardInterrupt:
         interrupted = True
-        bench.ended = True
-        end_below(folder)
+        bench.abort()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         if options.keep:
