@@ -30,7 +30,7 @@ RUN = $(ENV) $(PYTHON)
 # Folders with tests that exist; a fresh backend is found like any other.
 TESTS = $(wildcard guest/tests backends/*/test_*.py backends/*/tests harness/tests scenarios/tests)
 
-.PHONY: all setup build conformance test full leaks selftest report bench samples clean help
+.PHONY: all setup build conformance test full leaks selftest report bench fuzz samples clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
 
@@ -88,6 +88,9 @@ bench: setup ## speed and latency against plain asyncio: results/latest/bench.js
 	else echo "NOTRUN: needs python3-pytest-benchmark"; fi
 	@echo "== guests against plain asyncio"
 	@$(RUN) -m harness bench $(ARGS)
+
+fuzz: setup build ## programs made at random, against plain asyncio: SECONDS=60, ARGS='--seed 7 guest/tk'
+	@$(RUN) -m harness fuzz --seconds $(or $(SECONDS),60) $(ARGS)
 
 samples: setup build ## show the sample applications (one after the other; needs a display)
 	@status=0; for sample in backends/*/sample.py; do \

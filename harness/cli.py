@@ -153,6 +153,16 @@ def build_parser() -> argparse.ArgumentParser:
     )
     show.add_arguments(verb)
 
+    from . import fuzz
+
+    verb = verbs.add_parser(
+        "fuzz",
+        help="run programs made at random, compare them with plain asyncio",
+        formatter_class=raw,
+        epilog=fuzz.EPILOG + results.EXIT_CODES,
+    )
+    fuzz.add_arguments(verb)
+
     try:
         from . import bench
     except ImportError:
@@ -421,6 +431,13 @@ def verb_report(options: argparse.Namespace) -> int:
     return publish.main(options)
 
 
+def verb_fuzz(options: argparse.Namespace) -> int:
+    """``fuzz``."""
+    from . import fuzz
+
+    return fuzz.main(options)
+
+
 VERBS = {
     "list": verb_list,
     "doctor": verb_doctor,
@@ -428,6 +445,7 @@ VERBS = {
     "suite": verb_suite,
     "merge": verb_merge,
     "show": show.show,
+    "fuzz": verb_fuzz,
     "report": verb_report,
     "compare": comparison.main,
     "expect": expect.main,

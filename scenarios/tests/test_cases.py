@@ -18,6 +18,7 @@ from .. import cases as _cases
 _cases.load()
 FOLDER = pathlib.Path(api.__file__).parent
 MODULES = sorted(FOLDER.glob("*.py")) + sorted((FOLDER / "cases").glob("*.py"))
+MODULES += sorted((FOLDER / "programs").glob("*.py"))
 NEEDS = frozenset(
     "host loop window modal paint input nested flood timer idle "
     "start_api start_guest_run modal_api counters child subprocess tls signals threads fork".split()
