@@ -141,6 +141,21 @@ def key(character: str) -> None:
         xtest.fake_input(connection, X.KeyRelease, code)
 
 
+def origin(window: int, x: int, y: int) -> tuple[int, int]:
+    """Where on the screen (x, y) of the window with the X id `window` is."""
+    with _connection() as connection:
+        place = connection.create_resource_object("window", window).translate_coords(connection.screen().root, -x, -y)
+        return -int(place.x), -int(place.y)
+
+
+def focus(window: int) -> None:
+    """Give the keyboard to the window with the X id `window`, as a window manager would."""
+    from Xlib import X
+
+    with _connection() as connection:
+        connection.create_resource_object("window", window).set_input_focus(X.RevertToParent, X.CurrentTime)
+
+
 def unsupported(ability: str) -> Exception:
     """The exception ``scenarios.api.Unsupported`` of whichever copy of `scenarios` is loaded, naming
     `ability`; NotImplementedError where none is."""

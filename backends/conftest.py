@@ -25,7 +25,7 @@ def display() -> Iterator[str]:
         pytest.skip("Xvfb is missing; on Debian: apt-get install xvfb")
     receive, send = os.pipe()
     server = subprocess.Popen(
-        ["Xvfb", "-displayfd", str(send), "-screen", "0", "1024x768x24", "-nolisten", "tcp"],
+        ["Xvfb", "-displayfd", str(send), "-screen", "0", "1024x768x24", "-nolisten", "tcp", "-noreset"],
         pass_fds=[send],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -53,7 +53,8 @@ def environment(display: str | None = None, **extra: str) -> dict[str, str]:
 
 @pytest.fixture
 def run_program() -> Run:
-    """Run a program text in a fresh interpreter and return what it printed; fails if the program does."""
+    """Run a program text in a fresh interpreter (this one, or `python`) and return what it printed; fails if the program
+    does."""
 
     def run(
         source: str,

@@ -63,6 +63,7 @@ class _NoDriver:
 
     abilities: frozenset[str] = frozenset()
     flood_kinds: tuple[str, ...] = ()
+    closed_fds: frozenset[int] = frozenset()
 
     def __init__(self, who: str) -> None:
         self.name = who

@@ -207,6 +207,8 @@ def run_case(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder:
     except Exception as error:
         result["uninstall_error"] = repr(error)
     result["noise"] = noise.collect()
+    for fd in getattr(adapter.driver, "closed_fds", ()):
+        before.fds.pop(fd, None)
     result["teardown"] = teardown.compare(
         before, dict(contender.process_fds), frozenset(contender.process_threads)
     )

@@ -91,7 +91,8 @@ class HostDriver(Protocol):
         """The text of the window's test entry."""
 
     def destroy_window(self) -> None:
-        """Destroy the window, as its close button would without a handler."""
+        """Destroy the window, as its close button would without a handler.  A driver that closes the toolkit's connection
+        by that lists its descriptors in an attribute `closed_fds`, so that nobody misses them."""
 
     def quit(self) -> None:
         """Make the host's main loop return, as the application's Quit would."""

@@ -134,8 +134,9 @@ def hosts() -> Mapping[str, Backend]:
     if package is not None:
         for module in pkgutil.iter_modules(package.__path__):
             if module.ispkg and not module.name.startswith("_"):
-                name = f"{package.__name__}.{module.name}"
-                found[module.name] = _load(module.name, functools.partial(importlib.import_module, name))
+                name = module.name.replace("_", "-")  # pygame-ce: a package cannot be called so
+                path = f"{package.__name__}.{module.name}"
+                found[name] = _load(name, functools.partial(importlib.import_module, path))
     from importlib import metadata  # slow to import; `backend_of` a name of ours does without
 
     for entry in metadata.entry_points(group=ENTRY_POINTS):

@@ -1,0 +1,279 @@
+"""The host driver of pygame: the host's side of a conformance case, by pygame's own API.
+
+It knows no guest.  What pygame has: events, which any code can post, timers, which post them, and a window in which the
+program draws everything itself, menus too.  What it has not: idle work, dialogs, and timers without a delay.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import pygame
+
+from asyncio_guest.backends.sdl2 import Loop
+
+from .. import _x11
+
+_FRAME_MS = 16
+_BUTTON = pygame.Rect(10, 100, 80, 30)
+_ENTRY = pygame.Rect(10, 140, 300, 30)
+
+
+class _Timer:
+    """A timer of pygame's.  Each has a type of event of its own while it runs: that is what pygame knows it by."""
+
+    def __init__(self, driver: SdlDriver, ms: int, fn: Callable[[], Any], repeat: bool) -> None:
+        self._driver = driver
+        self._fn = fn
+        self._repeat = repeat
+        self._type = driver._free_types.pop() if driver._free_types else pygame.event.custom_type()
+        driver._timers[self._type] = self
+        # No delay means no timer to pygame.
+        pygame.time.set_timer(self._type, max(1, ms), 0 if repeat else 1)
+
+    def _fire(self) -> None:
+        if not self._repeat:
+            self.cancel()
+        self._fn()
+
+    def cancel(self) -> None:
+        if self._driver._timers.get(self._type) is self:
+            del self._driver._timers[self._type]
+            if pygame.display.get_init():
+                pygame.time.set_timer(self._type, 0)
+                # What it has posted must not fire the next timer with this type.
+                pygame.event.clear(self._type)
+                self._driver._free_types.append(self._type)
+
+
+class _Frames:
+    """Gives the window a new colour 60 times a second and counts those that reached the X server."""
+
+    def __init__(self, driver: SdlDriver) -> None:
+        self._number = 0
+        self._witness = _x11.Witness(pygame.display.get_wm_info()["window"], 10, 10)
+        driver._witnesses.append(self._witness)
+        self._timer = _Timer(driver, _FRAME_MS, self._step, True)
+
+    def _step(self) -> None:
+        self._number += 1
+        colour = self._number * 7919 % 0x1000000
+        pygame.display.get_surface().fill((colour >> 16, colour >> 8 & 0xFF, colour & 0xFF), (0, 0, 300, 80))
+        pygame.display.update((0, 0, 300, 80))
+
+    def stop(self) -> int:
+        self._timer.cancel()
+        return self._witness.stop()
+
+
+class SdlDriver:
+    """The driver; see ``scenarios.driver.HostDriver`` for the methods."""
+
+    name = "sdl2"
+    flood_kinds: tuple[str, ...] = ("event",)
+
+    def __init__(self, window: bool) -> None:
+        abilities = {"host", "loop", "nested", "flood", "timer"}
+        if window:
+            abilities |= {"window", "paint", "input"}
+            os.environ["SDL_VIDEO_WINDOW_POS"] = "20,20"
+        else:
+            os.environ["SDL_VIDEODRIVER"] = "dummy"
+        self.abilities = frozenset(abilities)
+        pygame.display.init()
+        self._witnesses: list[_x11.Witness] = []
+        self._clicks: list[Callable[[], Any]] = []
+        self._timers: dict[int, _Timer] = {}
+        self._free_types: list[int] = []
+        self._call = pygame.event.custom_type()
+        self._text = ""
+        self._nested: list[bool] = []
+        self._menu = 0
+        self.closed_fds: frozenset[int] = frozenset()
+        self._loop = Loop(self._on_event)
+        if window:
+            self._build()
+        # SDL's thread for timers lives as long as SDL does, from the first timer on.
+        self.host_timer(1, self.quit)
+        self.run()
+
+    def _build(self) -> None:
+        surface = pygame.display.set_mode((320, 200))
+        pygame.display.set_caption("conformance")
+        pygame.draw.rect(surface, "grey", _BUTTON)
+        pygame.draw.rect(surface, "white", _ENTRY)
+        pygame.display.flip()
+        pygame.key.start_text_input()
+        while pygame.event.wait().type not in (pygame.WINDOWEXPOSED, pygame.VIDEOEXPOSE):
+            pass
+        # Without a window manager nobody gives the window the keyboard. SDL takes a while to believe that it has it.
+        _x11.focus(pygame.display.get_wm_info()["window"])
+        while not pygame.key.get_focused():
+            pygame.event.wait(20)
+
+    def _need(self, ability: str) -> None:
+        if ability not in self.abilities:
+            raise _x11.unsupported(ability)
+
+    # Callbacks: what any program of pygame's does with its events
+
+    def _on_event(self, event: pygame.event.Event) -> None:
+        try:
+            if event.type == self._call:
+                event.fn()
+            elif event.type in self._timers:
+                self._timers[event.type]._fire()
+            elif event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and _BUTTON.collidepoint(event.pos):
+                for fn in list(self._clicks):
+                    fn()
+            elif event.type == pygame.TEXTINPUT:
+                self._text += event.text
+        except Exception:
+            # Such a program has no place for it to go to: without this it would end.
+            traceback.print_exc()
+
+    def call_from_host(self, fn: Callable[[], Any]) -> None:
+        pygame.event.post(pygame.event.Event(self._call, fn=fn))
+
+    def host_timer(self, ms: int, fn: Callable[[], Any], *, repeat: bool = False) -> _Timer:
+        return _Timer(self, ms, fn, repeat)
+
+    # Nested loops
+
+    def nested_loop(self, *, until: Callable[[], bool] | None = None, ms: int | None = None) -> None:
+        depth = len(self._nested)
+        self._nested.append(False)
+        timers: list[_Timer] = []
+        if until is not None:
+            condition = until
+
+            def ask() -> None:
+                if condition():
+                    self._nested[depth] = True
+
+            timers.append(_Timer(self, 5, ask, True))
+        if ms is not None:
+            timers.append(_Timer(self, ms, lambda: self._nested.__setitem__(depth, True), False))
+        try:
+            while not self._nested[depth]:
+                self._loop.step()
+        finally:
+            del self._nested[depth:]
+            for timer in timers:
+                timer.cancel()
+
+    def end_nested(self) -> None:
+        self._nested[-1] = True
+
+    def open_menu(self, on_open: Callable[[], Any]) -> None:
+        # In pygame a menu is what the program draws, and a loop of its own while it is open.
+        self._need("window")
+        surface = pygame.display.get_surface()
+        before = surface.copy()
+        pygame.draw.rect(surface, "white", (100, 90, 80, 60))
+        pygame.display.flip()
+        self.call_from_host(on_open)
+        self._menu = len(self._nested)
+        self.nested_loop()
+        surface.blit(before, (0, 0))
+        pygame.display.flip()
+
+    def close_menu(self) -> None:
+        self._nested[self._menu] = True
+
+    def process_events(self) -> None:
+        self._loop.take()
+
+    # Load and frames
+
+    def flood(self, kind: str) -> Callable[[], int]:
+        if kind not in self.flood_kinds:
+            raise _x11.unsupported(f"flood of {kind}")
+        count = 0
+        stopped = False
+
+        def step() -> None:
+            nonlocal count
+            if not stopped:
+                count += 1
+                self.call_from_host(step)
+
+        def stop() -> int:
+            nonlocal stopped
+            stopped = True
+            return count
+
+        self.call_from_host(step)
+        return stop
+
+    def frames(self) -> _Frames:
+        self._need("paint")
+        return _Frames(self)
+
+    # Input
+
+    def inject_input(self, what: str, arg: Any = None) -> None:
+        self._need("input")
+        window = pygame.display.get_wm_info()["window"]
+        if what == "click":
+            _x11.click(*_x11.origin(window, *_BUTTON.center))
+        elif what == "key":
+            _x11.key(arg)
+        elif what == "move":
+            _x11.move(*_x11.origin(window, *(arg if arg is not None else (5, 5))))
+        elif what in ("press", "release"):
+            _x11.button(what == "press")
+        else:
+            raise ValueError(f"unknown input {what!r}")
+
+    def on_click(self, fn: Callable[[], Any]) -> None:
+        self._need("window")
+        self._clicks.append(fn)
+
+    def entry_text(self) -> str:
+        self._need("window")
+        return self._text
+
+    # What pygame does not have
+
+    def host_idle(self, fn: Callable[[], Any]) -> NoReturn:
+        raise _x11.unsupported("idle")
+
+    def open_modal(self, on_open: Callable[[], Any]) -> NoReturn:
+        raise _x11.unsupported("modal")
+
+    def close_modal(self, answer: str = "ok") -> NoReturn:
+        raise _x11.unsupported("modal")
+
+    # The application's main loop
+
+    def destroy_window(self) -> None:
+        self._need("window")
+        before = os.listdir("/proc/self/fd")
+        pygame.display.quit()
+        self.closed_fds = frozenset(int(fd) for fd in before if not os.path.exists(f"/proc/self/fd/{fd}"))
+
+    def quit(self) -> None:
+        self._loop.quit()
+
+    def run(self) -> None:
+        self._loop.run()
+
+    def toolkit(self) -> Loop:
+        return self._loop
+
+    def close(self) -> None:
+        for witness in self._witnesses:
+            witness.kill()
+        pygame.quit()
+
+
+def make_driver(window: bool = False) -> SdlDriver:
+    """A driver with pygame's display initialised: with a window, or with the dummy video driver, which has none.
+
+    Raises pygame.error without a display.
+    """
+    return SdlDriver(window)
