@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-DATA = {".py", ".pyi", ".typed", ".json", ".toml", ".ini", ".txt", ".j2", ".tcl", ".ui", ".css", ".js"}
+DATA = {".py", ".pyi", ".typed", ".json", ".toml", ".ini", ".txt", ".j2", ".tcl", ".ui", ".css", ".js", ".html"}
 TEXTS = {"CATALOGUE.md"}
 """Documents that code reads."""
 
