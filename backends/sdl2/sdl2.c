@@ -13,7 +13,9 @@
  *
  * The bell is put into the queue by SDL_PeepEvents: SDL_PushEvent would ask pygame's filter and all watches first.
  */
+#ifndef _GNU_SOURCE /* sdl2.pc defines it too, in newer releases */
 #define _GNU_SOURCE
+#endif
 #include "asyncio_guest.h"
 
 #include <SDL.h>
