@@ -30,7 +30,7 @@ RUN = $(ENV) $(PYTHON)
 # Folders with tests that exist; a fresh backend is found like any other.
 TESTS = $(wildcard guest/tests backends/*/test_*.py backends/*/tests harness/tests scenarios/tests)
 
-.PHONY: all setup build conformance test full leaks selftest report bench fuzz samples clean help
+.PHONY: all setup build conformance test full leaks selftest report dist bench fuzz samples clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
 
@@ -70,6 +70,11 @@ test: setup ## the project's own tests, C unit tests included; SANITIZE=address|
 
 report: build ## the last results as one HTML page, JUnit and Markdown: results/latest/report.html
 	@$(RUN) -m harness report $(ARGS)
+
+dist: setup ## the wheels asyncio-guest and asyncio-guest-conformance: dist/
+	@$(PYTHON) -m pip wheel -q --disable-pip-version-check --no-build-isolation --no-deps -w dist .
+	@$(PYTHON) ci/conformance/build.py dist
+	@ls dist
 
 bench: setup ## speed and latency against plain asyncio: results/latest/bench.json
 	@$(PYTHON) ci/build.py c-bench

@@ -144,7 +144,7 @@ class Plain(_NoApi):
 def load_driver_factory(host: str) -> Callable[..., Any] | None:
     """``make_driver`` of a backend: from the built package, else from the tree's folder; None if it has none."""
     package = host.replace("-", "_")
-    for parent in (["backends"] if tree.IN_TREE else []) + ["asyncio_guest.backends"]:
+    for parent in (*tree.drivers(), "asyncio_guest.backends"):
         name = f"{parent}.{package}.driver"
         try:
             return cast("Callable[..., Any]", importlib.import_module(name).make_driver)

@@ -33,7 +33,7 @@ from . import (
 from .session import Session, phase
 from .tree import UsageError
 
-PROGRAM = "python3 -m harness" if tree.IN_TREE else "asyncio-guest"
+PROGRAM = tree.PROGRAM
 
 DESCRIPTION = f"""\
 Runs asyncio's conformance cases under plain asyncio and under guests in real main loops,

@@ -47,7 +47,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--cell-jobs", type=int, default=1, metavar="N", help="cells at a time (without xdist)")
     add("--cell-repeat", type=int, default=1, metavar="N", help="run each cell N times")
     add("--cell-timeout-scale", type=float, default=1.0, metavar="F", help="factor on all watchdogs")
-    add("--cell-expect", action="append", default=[], metavar="FILE", help="file of expectations (repeatable)")
+    add("--cell-expect", "--expect", action="append", default=[], metavar="FILE", help="file of expectations (repeatable)")
     add("--cell-json", default=None, metavar="FILE", help="write the results file here")
 
 

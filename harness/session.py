@@ -372,9 +372,8 @@ class Session:
 
     def rerun(self, name: str, id: str) -> str:
         """The command that repeats one cell alone."""
-        program = "python3 -m harness" if tree.IN_TREE else "asyncio-guest"
         modules = [f"--cases {shlex.quote(module)}" for module in self.case_modules]
-        return " ".join([program, "run", *modules, shlex.quote(f"{name}::{id}")])
+        return " ".join([tree.PROGRAM, "run", *modules, shlex.quote(f"{name}::{id}")])
 
     def cell(self, name: str, id: str, behaviour: str, reason: str, **fields: Any) -> Cell:
         """A cell's result with what needs no process."""

@@ -21,6 +21,11 @@ TOP = HERE.parents[PACKAGE.count(".")]
 """The folder that has to be on ``sys.path`` for this package: the repository's root, or site-packages."""
 
 
+_PROGRAMS = {"": "python3 -m harness", "asyncio_guest._conformance": "asyncio-guest"}
+PROGRAM = _PROGRAMS.get(_PARENT, _PARENT.replace("_", "-"))
+"""The command of this copy of the harness."""
+
+
 class UsageError(Exception):
     """Input that cannot be used: an unknown name, a broken file.  The command line answers 2."""
 
@@ -34,6 +39,12 @@ def scenarios_name(sub: str = "") -> str:
 def scenarios(sub: str = "") -> Any:
     """Import ``scenarios`` or a module in it, under either parent."""
     return importlib.import_module(scenarios_name(sub))
+
+
+def drivers() -> list[str]:
+    """The packages beside this one with drivers of hosts: the tree's backends, or those of a copy that has drivers alone."""
+    name = f"{_PARENT}.backends" if _PARENT else "backends"
+    return [name] if IN_TREE or importlib.util.find_spec(name) is not None else []
 
 
 def root() -> Path:

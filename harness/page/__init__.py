@@ -377,7 +377,7 @@ def render(document: dict[str, Any], bench: dict[str, Any] | None = None, tests:
         suite=suite(tests),
         suite_about=None if tests is None else about(tests),
         suite_not_run={} if tests is None else tests["not_run"],
-        program="python3 -m harness" if tree.IN_TREE else "asyncio-guest",
+        program=tree.PROGRAM,
         exit_codes=results.EXIT_CODES,
         style=markupsafe.Markup((HERE / "page.css").read_text(encoding="utf-8")),
         head=markupsafe.Markup(head),
