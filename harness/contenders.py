@@ -1,7 +1,7 @@
 """Contenders: what a name means, which there are, and how a cell of one is started.
 
-``plain``; ``guest/<host>[@late][+watch|+waiter][+stock|+fast]``; ``peer/<name>[@<host>]``; ``module:factory`` for somebody's
-own loop.
+``plain``; ``guest/<host>[@late][+watch|+waiter][+stock|+fast]``; ``peer/<name>[@<host>]``; ``module:factory`` for
+somebody's own loop.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def peer_table() -> dict[str, dict[str, Any]]:
 
 @functools.cache
 def peers() -> dict[str, str]:
-    """The modules of all peers by the peers' names: each file of ``peers/``, and each row that gives one of them another
-    host.  ``_`` in a file's name is ``-`` in the peer's."""
+    """The modules of all peers by the peers' names: each file of ``peers/``, and each row that gives one of them
+    another host.  ``_`` in a file's name is ``-`` in the peer's."""
     found = {path.stem.replace("_", "-"): path.stem for path in sorted((tree.HERE / "peers").glob("[a-z]*.py"))}
     return found | {name: found[name.partition("@")[0]] for name in peer_table() if name.partition("@")[0] in found}
 

@@ -42,7 +42,8 @@ def scenarios(sub: str = "") -> Any:
 
 
 def drivers() -> list[str]:
-    """The packages beside this one with drivers of hosts: the tree's backends, or those of a copy that has drivers alone."""
+    """The packages beside this one with drivers of hosts: the tree's backends, or those of a copy that
+    has drivers alone."""
     name = f"{_PARENT}.backends" if _PARENT else "backends"
     return [name] if IN_TREE or importlib.util.find_spec(name) is not None else []
 

@@ -1,4 +1,4 @@
-"""asyncio-guest-conformance, as an author of another loop has it: a wheel in an environment of their own, without a toolkit."""
+"""asyncio-guest-conformance, as an author of another loop has it: a wheel in a clean environment, without a toolkit."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from harness import results, tree
 
 BUILD = tree.TOP / "ci" / "conformance" / "build.py"
 NEEDS = """
-pytest _pytest pluggy iniconfig packaging py exceptiongroup tomli xdist execnet rich pygments markdown_it mdurl commonmark
-jsonschema jsonschema_specifications referencing rpds attr attrs pyrsistent importlib_resources jinja2 markupsafe
-typing_extensions
+pytest _pytest pluggy iniconfig packaging py exceptiongroup tomli xdist execnet rich pygments markdown_it mdurl
+commonmark jsonschema jsonschema_specifications referencing rpds attr attrs pyrsistent importlib_resources jinja2
+markupsafe typing_extensions
 """.split()  # fmt: skip
 """Modules of what the distribution depends on; linked one by one, so that nothing else of this machine is seen."""
-CONTENDERS = '''
+CONTENDERS = """
 import asyncio
 
 
@@ -41,7 +41,7 @@ class Bad:
 
 
 good, bad = Good, Bad
-'''
+"""
 CASES = "T.01a or C.05a or C.05b"
 
 pytestmark = [
@@ -76,7 +76,7 @@ def programs(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = path.parent if path.name == "__init__.py" else path
             (site / path.name).symlink_to(path)
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--no-compile", "--target", site, wheel],
+        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target", site, wheel],
         check=True, timeout=120,
     )  # fmt: skip
     return top / "bin"
@@ -100,7 +100,7 @@ def run(programs: Path, folder: Path, *arguments: str) -> subprocess.CompletedPr
 
 PYTEST = ("-m", "pytest", "-p", "xdist.plugin", "-p", "no:cacheprovider")
 """Our own plugin comes by its entry point, as with pip; xdist is linked without its own."""
-COMMAND = "import sys; sys.argv[0] = 'asyncio-guest-conformance'; from asyncio_guest_conformance import main; sys.exit(main())"
+COMMAND = "import sys, asyncio_guest_conformance as a; sys.argv[0] = 'asyncio-guest-conformance'; sys.exit(a.main())"
 
 
 def test_the_wheel_is_the_harness_and_its_cases_alone(wheel: Path) -> None:
@@ -108,7 +108,8 @@ def test_the_wheel_is_the_harness_and_its_cases_alone(wheel: Path) -> None:
     assert wheel.name.endswith("-py3-none-any.whl")
     top = "asyncio_guest_conformance"
     assert {f"{top}/{path}" for path in (
-        "__init__.py", "pytest_plugin.py", "harness/plugin.py", "harness/contenders.toml", "harness/schema/conformance.json",
+        "__init__.py", "pytest_plugin.py", "harness/plugin.py", "harness/contenders.toml",
+        "harness/schema/conformance.json",
         "harness/page/page.js", "harness/peers/qasync.py", "scenarios/CATALOGUE.md", "scenarios/cases/t_timers.py",
         "backends/tk/driver.py", "backends/_x11.py",
     )} <= names  # fmt: skip
@@ -119,7 +120,8 @@ def test_the_wheel_is_the_harness_and_its_cases_alone(wheel: Path) -> None:
 def test_no_toolkit_is_there_and_none_is_imported(programs: Path, theirs: Path) -> None:
     code = (
         "import importlib.util, sys; import asyncio_guest_conformance.harness.cli;"
-        "print([n for n in ('gi', 'PyQt5', 'PySide6', 'asyncio_guest') if importlib.util.find_spec(n)], 'tkinter' in sys.modules)"
+        "names = ('gi', 'PyQt5', 'PySide6', 'asyncio_guest');"
+        "print([n for n in names if importlib.util.find_spec(n)], 'tkinter' in sys.modules)"
     )
     done = run(programs, theirs, "-c", code)
     assert done.stdout.strip() == "[] False", done.stderr
@@ -146,7 +148,8 @@ def test_an_author_runs_it(programs: Path, theirs: Path) -> None:
 
 
 def test_what_is_expected(programs: Path, theirs: Path) -> None:
-    row = 'contender = "{}"\ncase = "C.05a-*"\nbehaviour = "FAIL"\nreason = "no handle"\nissue = "mine#1"\nsince = "2026-01-01"\n'
+    row = 'contender = "{}"\ncase = "C.05a-*"\nbehaviour = "FAIL"\n'
+    row += 'reason = "no handle"\nissue = "mine#1"\nsince = "2026-01-01"\n'
     known = theirs / "known.toml"
     known.write_text("[[expect]]\n" + row.format("my_contender:bad"), encoding="utf-8")
     arguments = (*PYTEST, "--pyargs", "asyncio_guest_conformance", "--expect", str(known), "-q", "-k", "C.05a")
