@@ -463,7 +463,8 @@ async def host_order(t: CaseContext) -> None:
         t.driver.call_from_host(lambda i=i: calls.append(i))  # type: ignore[misc]
         t.driver.host_idle(lambda i=i: idles.append(i))  # type: ignore[misc]
     for i in (4, 1, 3, 0, 2):
-        t.driver.host_timer(20 + 40 * i, lambda i=i: timers.append(i))  # type: ignore[misc]
+        # Far apart: two that are due at once GLib calls in the order in which they were made.
+        t.driver.host_timer(20 + 150 * i, lambda i=i: timers.append(i))  # type: ignore[misc]
     deadline = time.monotonic() + 5 * t.scale
     while (len(calls), len(timers), len(idles)) != (20, 5, 20) and time.monotonic() < deadline:
         await asyncio.sleep(0.01)
