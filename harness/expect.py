@@ -55,7 +55,9 @@ def last_results() -> Path:
 
 def own_files() -> list[Path]:
     """Our files of expectations of cells."""
-    return [p for p in sorted((tree.HERE / "expectations").glob("*.toml")) if p.name != "test_asyncio.toml"]
+    folder = tree.HERE / "expectations"
+    own = [p for p in sorted(folder.glob("*.toml")) if p.name != "test_asyncio.toml"]
+    return own + sorted(folder.glob("peers/*.toml"))
 
 
 # -- update
