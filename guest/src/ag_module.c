@@ -318,10 +318,18 @@ guest_dispatch(PyObject *self, PyObject *Py_UNUSED(ignored))
     return PyLong_FromLong(ag_dispatch_impl(SELF(self)));
 }
 
-/* For hosts that look at what a queued call returns. */
+/* For hosts that look at what a queued call returns. On another thread it could only do nothing, and the guest would
+ * wait for ever without a word: whoever calls it there is told. */
 static PyObject *
 guest_dispatch_quietly(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
+    if (SELF(self)->phase != AG_STATE_DONE && SELF(self)->thread != PyThread_get_thread_ident()) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "host '%s' called the guest on another thread than the one that started it: what is posted has to "
+                     "be called on that thread",
+                     SELF(self)->ops->name);
+        return NULL;
+    }
     ag_dispatch_impl(SELF(self));
     Py_RETURN_NONE;
 }

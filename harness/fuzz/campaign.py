@@ -97,6 +97,7 @@ class Campaign:
             name: Worker(own, own.contender(name), stall=name == PLAIN, seconds=limit) for name in names
         }
         self.all = dict(self.workers)
+        self.wanted = seconds
         self._deadline = time.monotonic() + seconds
         self._most = 1 << 60
         self._began = time.monotonic()
@@ -116,6 +117,8 @@ class Campaign:
                 self.notrun[name] = str(error)
                 del self.workers[name]
         self.all = dict(self.workers)
+        self._began = time.monotonic()
+        self._deadline = self._began + self.wanted
 
     def close(self) -> None:
         for worker in (self.plain, *self.workers.values()):
