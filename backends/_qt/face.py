@@ -49,6 +49,19 @@ def known_fault(binding: str, python: tuple[int, int] = sys.version_info[:2]) ->
     return None
 
 
+def repair_executor(binding: str, python: tuple[int, int] = sys.version_info[:2]) -> None:
+    """Put asyncio's executor where 3.15 imports it lazily.
+
+    PySide6 (seen in 6.11.2) replaces ``__import__`` by a function under which a lazy import answers with itself, so that
+    ``asyncio.to_thread`` raises TypeError: 'lazy_import' object is not callable. What is put there is what any use
+    before that import would have left.
+    """
+    if binding == "PySide6" and python >= (3, 15):
+        package: Any = importlib.import_module("concurrent.futures")
+        if not isinstance(package.ThreadPoolExecutor, type):
+            package.ThreadPoolExecutor = importlib.import_module("concurrent.futures.thread").ThreadPoolExecutor
+
+
 @dataclass(frozen=True)
 class QtBackend:
     """``BACKEND`` of a package: Qt `major` by one of `bindings`."""
@@ -102,6 +115,7 @@ class QtBackend:
         fault = known_fault(binding)
         if fault is not None:
             warnings.warn(fault, RuntimeWarning, stacklevel=2)
+        repair_executor(binding)
         extension = importlib.import_module(self._extension)
         return Host(extension.ops, app, {"binding": binding, "qt": extension.qt_version})
 

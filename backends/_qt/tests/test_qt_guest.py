@@ -416,3 +416,26 @@ def test_pyside6_that_breaks_python(monkeypatch: pytest.MonkeyPatch) -> None:
         module.__version_info__ = version  # type: ignore[attr-defined]
         monkeypatch.setitem(sys.modules, "PySide6", module)
         assert (face.known_fault("PySide6", python) is not None) == warns
+
+
+@pytest.mark.parametrize("binding, python, repaired", [
+    ("PySide6", (3, 15), True), ("PySide6", (3, 14), False), ("PyQt6", (3, 15), False),
+])
+def test_pyside6_that_breaks_lazy_imports(
+    monkeypatch: pytest.MonkeyPatch, binding: str, python: tuple[int, int], repaired: bool
+) -> None:
+    """PySide6 6.11.2 on 3.15: asyncio.to_thread found a lazy import where the class of its executor should be."""
+    import concurrent.futures.thread
+
+    from asyncio_guest.backends._qt import face
+
+    lazy = object()
+    monkeypatch.setattr(concurrent.futures, "ThreadPoolExecutor", lazy)
+    face.repair_executor(binding, python)
+    found: Any = concurrent.futures.ThreadPoolExecutor
+    assert found is (concurrent.futures.thread.ThreadPoolExecutor if repaired else lazy)
+
+
+def test_threads_of_asyncio(program: Any) -> None:
+    """What the binding does to imports must not reach asyncio's own (PySide6 6.11.2 on 3.15)."""
+    assert program("print(run(asyncio.to_thread(lambda: 'thread')))") == ["thread"]
