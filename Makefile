@@ -30,7 +30,7 @@ RUN = $(ENV) $(PYTHON)
 # Folders with tests that exist; a fresh backend is found like any other.
 TESTS = $(wildcard guest/tests backends/*/test_*.py backends/*/tests harness/tests scenarios/tests)
 
-.PHONY: all setup build conformance test full leaks selftest report dist bench fuzz samples clean help
+.PHONY: all setup build conformance test full gate gate-examples leaks selftest report dist bench fuzz samples clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
 
@@ -63,6 +63,19 @@ leaks: setup build ## repeat cases in one process and see what grows; PYTHON=/us
 
 selftest: setup build ## seed faults into the guest, the backends and the harness, and see that each is caught
 	@$(RUN) -m harness selftest $(ARGS)
+
+# Without PYTHON= the newest interpreter that can be used; make tells zero from non-zero only, the exit code is in the results.
+ifeq ($(origin PYTHON),file)
+GATE_PYTHON = --python auto
+endif
+gate: ## is PATCH= (a diff, a pull request's .patch) to Lib/asyncio good enough? PYTHON=, ARGS='--quick' or '-x'
+	@test -n "$(PATCH)" || { echo "make gate PATCH=file.diff [PYTHON=...]" >&2; exit 2; }
+	@sh ci/setup "$(PYTHON)" "$(if $(filter /usr/bin/python3,$(PYTHON)),,$(DEPS))"
+	@$(PYTHON) ci/build.py --sanitize "$(SANITIZE)"
+	@$(RUN) -m harness gate $(GATE_PYTHON) $(ARGS) "$(PATCH)"
+
+gate-examples: setup build ## the gate on the patches of ci/examples, whose verdicts are known
+	@$(RUN) ci/examples/check.py $(ARGS)
 
 test: setup ## the project's own tests, C unit tests included; SANITIZE=address|undefined|thread
 	@$(PYTHON) ci/build.py --sanitize "$(SANITIZE)" c-tests

@@ -288,6 +288,8 @@ def main(argv: list[str]) -> int:
             message="".join(traceback.format_exception_only(type(error), error)).strip(),
             traceback=traceback.format_exc(),
         )
+    if "asyncio" in sys.modules:
+        result["asyncio"] = os.path.realpath(sys.modules["asyncio"].__path__[0])
     write(folder / "result.json", result)
     return 0
 

@@ -47,6 +47,7 @@ each cell in a process of its own, and compares what they do.
   {PROGRAM} run mypackage:make_loop     the whole quick tier under a loop of your own
   {PROGRAM} suite test_asyncio          CPython's own tests under every host
   {PROGRAM} report                      the last results as one HTML page
+  {PROGRAM} gate fix.diff               is this patch to Lib/asyncio good enough?
 """
 
 SELECTORS = """\
@@ -162,6 +163,16 @@ def build_parser() -> argparse.ArgumentParser:
         epilog=fuzz.EPILOG + results.EXIT_CODES,
     )
     fuzz.add_arguments(verb)
+
+    from .gate import verb as gate
+
+    verb = verbs.add_parser(
+        "gate",
+        help="is this patch to Lib/asyncio good enough?",
+        formatter_class=raw,
+        epilog=gate.EPILOG + results.EXIT_CODES,
+    )
+    gate.add_arguments(verb)
 
     try:
         from . import bench
@@ -419,6 +430,13 @@ def verb_suite(options: argparse.Namespace) -> int:
     return suite.run(options)
 
 
+def verb_gate(options: argparse.Namespace) -> int:
+    """``gate``."""
+    from .gate import verb
+
+    return verb.run(options)
+
+
 def verb_bench(options: argparse.Namespace) -> int:
     """``bench``."""
     from . import bench
@@ -453,6 +471,7 @@ VERBS = {
     "stress": campaign.main,
     "selftest": selftest.main,
     "full": verb_full,
+    "gate": verb_gate,
     "bench": verb_bench,
 }
 

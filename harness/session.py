@@ -133,7 +133,14 @@ class Session:
         repeat: int = 1,
         run_dir: Path | None = None,
         keep: bool = False,
+        python: Path | None = None,
+        asyncio: Path | None = None,
+        oracle: Session | None = None,
+        whole: bool = False,
     ) -> None:
+        """`python` is another interpreter for the cells that need no environment, and `asyncio` the folder that they must have
+        got asyncio from.  `oracle` is the session whose plain runs are compared with; then plain is a contender as any other.
+        With `whole` the events of cells that passed stay in the results too."""
         self.case_modules = [str(Path(m).resolve()) if m.endswith(".py") else m for m in case_modules]
         self.cases = tree.load_cases(self.case_modules)
         contenders.check_declared(self.cases)
@@ -141,6 +148,12 @@ class Session:
         self.timeout_scale = timeout_scale
         self.repeat = repeat
         self.keep = keep
+        self._python = python
+        self._asyncio = asyncio
+        self._oracle = oracle
+        self._whole = whole
+        self.limits: dict[str, float] = {}
+        """Seconds until the watchdog, for cases that are not to have their own, before they are scaled."""
         self.owns_dir = run_dir is None
         self.run_dir = Path(tempfile.mkdtemp(prefix="ag-run-")) if run_dir is None else run_dir
         (self.run_dir / "plain").mkdir(parents=True, exist_ok=True)
@@ -185,6 +198,12 @@ class Session:
             self._parsed[name] = contenders.parse(name)
         return self._parsed[name]
 
+    def interpreter(self, contender: Contender) -> Path | None:
+        """What the contender's cells run with; None when its environment is not built."""
+        if self._python is not None and contender.environment is None:
+            return self._python
+        return tree.interpreter(contender.environment)
+
     def environment(self, contender: Contender, display: str | None) -> dict[str, str]:
         """The environment of a cell's process."""
         env = dict(os.environ)
@@ -207,7 +226,7 @@ class Session:
         `repeat`: many times, as `repetitions.run` is told; the watchdog then starts anew with each.
         """
         folder = self.run_dir / f"c{os.getpid()}-{next(self._count)}"
-        python = tree.interpreter(contender.environment)
+        python = self.interpreter(contender)
         if python is None:
             return {"status": "missing", "message": tree.no_environment(str(contender.environment))}
         folder.mkdir()
@@ -266,7 +285,7 @@ class Session:
             raise
         finally:
             os.close(started)
-        limit = (case.timeout if case is not None else 20.0) * self.scale * self.timeout_scale
+        limit = (self.limits.get(case.id, case.timeout) if case is not None else 20.0) * self.scale * self.timeout_scale
         strays: dict[int, str] = {}
         try:
             late = not wait_start(process, read, START_ALLOWANCE_S * self.scale * self.timeout_scale)
@@ -289,6 +308,8 @@ class Session:
         if interrupted:
             raise Interrupted
         raw = self._read(folder)
+        if self._asyncio is not None and raw.get("asyncio") not in (None, str(self._asyncio)):
+            raise RuntimeError(f"a cell ran with the asyncio of {raw['asyncio']} and not with that of {self._asyncio}")
         raw["took"] = time.monotonic() - began
         stderr = tail(folder / "stderr")
         status = process.returncode
@@ -344,6 +365,10 @@ class Session:
             part.write_text(json.dumps(made))
             part.rename(path)
             return made
+
+    def known_plain(self, id: str) -> Path:
+        """The file with what the case did under plain asyncio, once it has run."""
+        return self.run_dir / "plain" / f"{id}.json"
 
     def plain(self, case: Any) -> dict[str, Any]:
         """What the case does under plain asyncio, run once in a run."""
@@ -449,15 +474,17 @@ class Session:
             return early
         case, contender = self.cases[id], self.contender(name)
         info = self.probe(name).get("info", {})
-        if name == "plain":
+        control = self if self._oracle is None else self._oracle
+        is_control = name == "plain" and control is self
+        if is_control:
             raw, oracle = self.plain(case), None
         else:
-            oracle = self.plain(case) if case.oracle == "plain" else None
+            oracle = control.plain(case) if case.oracle == "plain" else None
             raw = self.spawn(contender, case)
-        behaviour, reason = verdicts.judge(raw, case, name, oracle)
+        behaviour, reason = verdicts.judge(raw, case, name if control is self else f"head's {name}", oracle)
         noise_of = oracle
-        if name != "plain" and oracle is None and raw.get("noise") and not case.needs - contenders.UNIVERSAL:
-            noise_of = self.plain(case)
+        if not is_control and oracle is None and raw.get("noise") and not case.needs - contenders.UNIVERSAL:
+            noise_of = control.plain(case)
         teardown, why = verdicts.teardown_of(raw, noise_of)
         info = {**info, **raw.get("info", {})}
         detail = {k: v for k, v in (("measures", raw.get("measures")), ("unclean", why)) if v}
@@ -470,6 +497,8 @@ class Session:
                     detail[key] = raw[key]
             if oracle is not None:
                 detail["plain_events"] = oracle.get("events")
+        elif self._whole:
+            detail["events"] = raw.get("events")
         if why and not reason:
             reason = "; ".join(f"{kind}: {text}" for kind, text in why.items())
         return self.cell(

@@ -150,7 +150,7 @@ class Runner:
                 if own._ended:
                     raise Interrupted
                 process = subprocess.Popen(
-                    [str(tree.interpreter(contender.environment)), "-m", f"{tree.PACKAGE}.suite_cell", str(folder / "spec.json")],
+                    [str(own.interpreter(contender)), "-m", f"{tree.PACKAGE}.suite_cell", str(folder / "spec.json")],
                     cwd=folder,
                     env=own.environment(contender, display),
                     stdin=subprocess.DEVNULL,
