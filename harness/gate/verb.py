@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import fnmatch
+import functools
 import hashlib
 import os
 import platform
@@ -16,7 +17,7 @@ import sys
 import sysconfig
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ CELL_FILES = (
     "cell.py",
     "contenders.py",
     "contenders.toml",
+    "repetitions.py",
     "session.py",
     "suite.py",
     "suite_cell.py",
@@ -342,32 +344,28 @@ class Gate:
             if options.exitfirst and judged.findings:
                 judged.outcomes.append(Outcome(name, "skipped", "a finding was made before (--exitfirst)"))
                 continue
-            self.head_line(f"[bold]{name}[/]")
-            began = time.monotonic()
             if name == "proof":
+                self.head_line("[bold]proof[/]")
                 self.prove(theirs, head)
-                continue
-            if name != "test_asyncio" and overlay.digest(head.asyncio) == self.digests[0]:
+            elif name == "test_asyncio":
+                self.stage(name, lambda: self.tests(own, theirs, cache, base, head, folder, stack))
+            elif overlay.digest(head.asyncio) == self.digests[0]:
                 judged.outcomes.append(Outcome(name, "skipped", "the patch leaves asyncio as it is"))
-                continue
-            outcome = Outcome(name, "interrupted")
-            judged.outcomes.append(outcome)
-            if name == "test_asyncio":
-                outcome = self.tests(own, theirs, cache, base, head, folder, stack)
             else:
                 contender = name if name == "plain" else f"guest/{name}+stock"
-                outcome = self.cells(contender, sides, contenders.match_cases("*", own.cases))
-            outcome.seconds = round(time.monotonic() - began, 1)
-            judged.outcomes[-1] = outcome
-            self.done(outcome)
+                self.stage(contender, functools.partial(self.cells, contender, sides, list(own.cases)))
         for contender, ids in self.chosen(own).items():
-            self.head_line(f"[bold]{contender}[/]")
-            began = time.monotonic()
-            judged.outcomes.append(Outcome(contender, "interrupted"))
-            outcome = self.cells(contender, sides, ids)
-            outcome.seconds = round(time.monotonic() - began, 1)
-            judged.outcomes[-1] = outcome
-            self.done(outcome)
+            self.stage(contender, functools.partial(self.cells, contender, sides, ids))
+
+    def stage(self, name: str, run: Callable[[], Outcome]) -> None:
+        """Run one stage; interrupted, it is there as such."""
+        began = time.monotonic()
+        self.judged.outcomes.append(Outcome(name, "interrupted"))
+        self.head_line(f"[bold]{name}[/]")
+        outcome = run()
+        outcome.seconds = round(time.monotonic() - began, 1)
+        self.judged.outcomes[-1] = outcome
+        self.done(outcome)
 
     def broken(self, kind: str, difference: str, detail: str) -> None:
         """Head cannot even be imported."""
