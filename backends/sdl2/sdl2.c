@@ -19,13 +19,17 @@
 #include "asyncio_guest.h"
 
 #include <SDL.h>
+#include <SDL_syswm.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #define KEEP_MS 20                  /* how often the timer looks for a bell that was lost */
 #define HOTPLUG_NS 3000000000       /* how often SDL itself looks for new joysticks while it waits */
@@ -36,7 +40,7 @@
 #define SDL_FUNCTIONS(F)                                                                                          \
     F(PeepEvents) F(HasEvents) F(FlushEvent) F(PumpEvents) F(WaitEventTimeout) F(AddEventWatch) F(DelEventWatch)  \
     F(RegisterEvents) F(AddTimer) F(WasInit) F(InitSubSystem) F(QuitSubSystem) F(SetHint) F(GetError)             \
-    F(GetCurrentVideoDriver) F(GetWindowFromID)
+    F(GetCurrentVideoDriver) F(GetWindowFromID) F(GetWindowWMInfo)
 
 static struct {
 #define F(name) __typeof__(&SDL_##name) name;
@@ -66,17 +70,17 @@ typedef struct sdl_host {
 /* What there is once a process: one event queue, and one thread that may take from it. */
 static struct {
     pthread_mutex_t mutex;
-    pthread_cond_t cond;
+    int eventfd;                    /* ends a sleep in our hands; -1 without hosts */
     pthread_t thread;               /* of the hosts */
     sdl_host *hosts;                /* changed on that thread with the mutex held, so it may read them without */
     unsigned pass;
     Uint32 type;                    /* of the bell; 0: none yet */
     /* Guarded by the mutex: */
-    enum { AWAY, ON_COND, IN_SDL } where;   /* the host's thread: in the program's hands, asleep in ours, or in SDL's */
+    enum { AWAY, ASLEEP, IN_SDL } where;    /* the host's thread: in the program's hands, asleep in ours, or in SDL's */
     bool rung;                      /* since the host was in our hands, and so in the queue if nobody took it out */
     bool keeping;                   /* the timer is on */
     bool foreign;                   /* an event of somebody else's is on its way into the queue */
-} self = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+} self = {.mutex = PTHREAD_MUTEX_INITIALIZER, .eventfd = -1};
 
 /* ------------------------------------------------------------------------------------------------------ the bell */
 
@@ -123,14 +127,24 @@ on_keep(Uint32 interval, void *unused)
     return rung ? interval : 0;
 }
 
+/* End a sleep in our hands, with the mutex. */
+static void
+end_sleep(void)
+{
+    if (self.where == ASLEEP) {
+        self.where = AWAY;
+        (void)!write(self.eventfd, &(uint64_t){1}, sizeof(uint64_t));
+    }
+}
+
 /* Something is due: end the host's sleep, wherever it sleeps. Any thread; the mutex is held, and released. */
 static void
 ring_locked(void)
 {
     bool push = false, keep = false;
 
-    if (self.where == ON_COND) {
-        pthread_cond_signal(&self.cond);
+    if (self.where == ASLEEP) {
+        end_sleep();
     } else if (!self.rung) {
         self.rung = push = true;
         keep = self.where == AWAY && !self.keeping;
@@ -276,20 +290,35 @@ serve_bell(void *unused)
 
 /* ------------------------------------------------------------------------------------------------------- sleeping */
 
-/* Sleep until something is due, `deadline` comes or, with `watching`, an event is pushed. The GIL is held, and released
- * meanwhile. */
+/* Sleep until something is due, `deadline` comes, `fd` (or -1) is readable or, with `watching`, an event is pushed. The
+ * GIL is held, and released meanwhile. */
 static void
-sleep_on_cond(int64_t deadline, bool watching)
+sleep_until(int64_t deadline, bool watching, int fd)
 {
-    struct timespec ts = {.tv_sec = (time_t)(deadline / 1000000000), .tv_nsec = (long)(deadline % 1000000000)};
-    int r = 0;
+    struct pollfd p[2] = {{.fd = self.eventfd, .events = POLLIN}, {.fd = fd, .events = POLLIN}};
+    struct timespec ts, *timeout = NULL;
 
-    Py_BEGIN_ALLOW_THREADS
     pthread_mutex_lock(&self.mutex);
-    while (r == 0 && !pending_locked() && !(watching && self.foreign)) {
-        self.where = ON_COND;
-        r = deadline == AG_NEVER ? pthread_cond_wait(&self.cond, &self.mutex)
-                                 : pthread_cond_timedwait(&self.cond, &self.mutex, &ts);
+    bool sleep = !pending_locked() && !(watching && self.foreign);
+    if (sleep) {
+        self.where = ASLEEP;
+    }
+    pthread_mutex_unlock(&self.mutex);
+    if (!sleep) {
+        return;
+    }
+    if (deadline != AG_NEVER) {
+        int64_t left = deadline - ag_now();
+
+        left = left > 0 ? left : 0;
+        ts = (struct timespec){.tv_sec = (time_t)(left / 1000000000), .tv_nsec = (long)(left % 1000000000)};
+        timeout = &ts;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    ppoll(p, 2, timeout, NULL);     /* a signal ends it early, and is looked at */
+    pthread_mutex_lock(&self.mutex);
+    if (self.where != ASLEEP) {
+        (void)!read(self.eventfd, &(uint64_t){0}, sizeof(uint64_t));
     }
     self.where = AWAY;
     pthread_mutex_unlock(&self.mutex);
@@ -316,36 +345,74 @@ sleep_in_sdl(int ms)
     Py_END_ALLOW_THREADS
 }
 
-/* Does SDL itself sleep while it waits? Without a window to send a message to, and with the drivers that have none, it
- * looks at its queue each millisecond. */
-static bool
-sdl_sleeps(void)
+/* A window, or NULL: SDL's ways to sleep all need one. */
+static SDL_Window *
+any_window(void)
 {
-    static Uint32 known;            /* the last window seen; of the host's thread */
-    const char *driver = sdl.GetCurrentVideoDriver();
+    static Uint32 known;            /* the last one seen; of the host's thread */
+    SDL_Window *window = NULL;
 
-    if (driver == NULL || strcmp(driver, "dummy") == 0 || strcmp(driver, "offscreen") == 0) {
-        return false;
+    for (Uint32 id = 0; id < WINDOW_IDS && window == NULL; id++) {
+        window = sdl.GetWindowFromID(id == 0 ? known : id);
+        known = window != NULL && id != 0 ? id : known;
     }
-    for (Uint32 id = 0; id < WINDOW_IDS; id++) {
-        if (sdl.GetWindowFromID(id == 0 ? known : id) != NULL) {
-            known = id == 0 ? known : id;
-            return true;
-        }
-    }
-    return false;
+    return window;
 }
 
-/* A watch of SDL's, while `run` runs: any thread that pushes an event, before it is in the queue. */
+/* The descriptor that X11's events come by, or -1. */
+static int
+x11_fd(SDL_Window *window)
+{
+#ifdef SDL_VIDEO_DRIVER_X11
+    static int (*connection_number)(void *);    /* of a library that SDL never unloads while there is a window */
+    SDL_SysWMinfo info;
+
+    SDL_VERSION(&info.version);
+    if (window == NULL || !sdl.GetWindowWMInfo(window, &info) || info.subsystem != SDL_SYSWM_X11) {
+        return -1;
+    }
+    if (connection_number == NULL) {
+        void *lib = dlopen("libX11.so.6", RTLD_LAZY | RTLD_NOLOAD);
+
+        if (lib != NULL) {
+            *(void **)&connection_number = dlsym(lib, "XConnectionNumber");     /* and so it stays loaded */
+        }
+    }
+    return connection_number != NULL ? connection_number(info.info.x11.display) : -1;
+#else
+    (void)window;
+    return -1;
+#endif
+}
+
+/* Sleep until something is due or an event comes. SDL itself would look at its queue each millisecond without a window
+ * or with a driver that cannot wait, and with X11 a bell would go through the X server. */
+static void
+sleep_for_events(void)
+{
+    SDL_Window *window = any_window();
+    const char *driver = sdl.GetCurrentVideoDriver();
+    int fd = x11_fd(window);
+    bool waits = window != NULL && driver != NULL && strcmp(driver, "dummy") != 0 && strcmp(driver, "offscreen") != 0;
+
+    if (waits && fd < 0) {
+        sleep_in_sdl(-1);
+    } else {
+        sleep_until(sdl.WasInit(SDL_INIT_JOYSTICK) ? ag_now() + HOTPLUG_NS : AG_NEVER, true, fd);
+    }
+}
+
+/* A watch of SDL's, while `run` runs: on any thread that pushes an event, before it is in the queue. */
 static int SDLCALL
 on_push(void *unused, SDL_Event *event)
 {
     (void)unused, (void)event;
+    if (pthread_equal(self.thread, pthread_self())) {
+        return 0;                   /* it is in the queue before we sleep */
+    }
     pthread_mutex_lock(&self.mutex);
     self.foreign = true;
-    if (self.where == ON_COND) {
-        pthread_cond_signal(&self.cond);
-    }
+    end_sleep();
     pthread_mutex_unlock(&self.mutex);
     return 0;
 }
@@ -400,9 +467,7 @@ run_once(sdl_host *h)
     if (PyErr_CheckSignals() < 0) {
         return -1;
     }
-    if (more) {
-        sdl.PumpEvents();           /* waiting does it otherwise */
-    }
+    sdl.PumpEvents();
     pthread_mutex_lock(&self.mutex);
     bool foreign = self.foreign;
     self.foreign = false;
@@ -420,16 +485,11 @@ run_once(sdl_host *h)
     }
     if (waiting) {
         /* They are left to the coroutines; what comes behind them changes nothing. */
-        sleep_on_cond(AG_NEVER, false);
+        sleep_until(AG_NEVER, false, -1);
     } else if (foreign) {
         sleep_in_sdl(IN_FLIGHT_MS);
-    } else if (sdl_sleeps()) {
-        sleep_in_sdl(-1);
-    } else if (sdl.WasInit(SDL_INIT_JOYSTICK)) {
-        sleep_on_cond(ag_now() + HOTPLUG_NS, true);
-        sdl.PumpEvents();
     } else {
-        sleep_on_cond(AG_NEVER, true);
+        sleep_for_events();
     }
     return 0;
 }
@@ -476,6 +536,8 @@ sdl_close(void *host)
     pthread_mutex_unlock(&self.mutex);
     if (self.hosts == NULL) {
         hush();
+        close(self.eventfd);
+        self.eventfd = -1;
     }
     while ((call = h->calls) != NULL) {
         h->calls = call->next;
@@ -552,9 +614,12 @@ sdl_open(void **ret_host, const ag_open_args *args)
     }
     sdl_host *h = calloc(1, sizeof *h);
     if (h == NULL) {
-        sdl.QuitSubSystem(SDL_INIT_EVENTS);
         PyErr_NoMemory();
-        return -1;
+        goto fail;
+    }
+    if (self.eventfd < 0 && (self.eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) {
+        PyErr_SetFromErrno(PyExc_OSError);
+        goto fail;
     }
     h->guest = args->guest;
     h->tail = &h->calls;
@@ -571,6 +636,11 @@ sdl_open(void **ret_host, const ag_open_args *args)
     pthread_mutex_unlock(&self.mutex);
     *ret_host = h;
     return 0;
+
+fail:
+    free(h);
+    sdl.QuitSubSystem(SDL_INIT_EVENTS);
+    return -1;
 }
 
 static const ag_host_ops sdl_ops = {
@@ -592,6 +662,10 @@ forget(void)
 {
     pthread_mutex_init(&self.mutex, NULL);
     self.hosts = NULL;
+    if (self.eventfd >= 0) {
+        close(self.eventfd);
+        self.eventfd = -1;
+    }
     self.where = AWAY;
     self.rung = self.keeping = self.foreign = false;
 }
@@ -682,7 +756,7 @@ serve_until(PyObject *module, PyObject *when)
         }
         if (!more) {
             if (ours) {
-                sleep_on_cond(deadline, false);
+                sleep_until(deadline, false, -1);
             } else {
                 struct timespec ts = {.tv_sec = (time_t)(deadline / 1000000000),
                                       .tv_nsec = (long)(deadline % 1000000000)};
@@ -769,12 +843,6 @@ static PyMethodDef module_methods[] = {
 static void
 set_up(void)
 {
-    pthread_condattr_t attr;
-
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&self.cond, &attr);
-    pthread_condattr_destroy(&attr);
     pthread_atfork(NULL, NULL, forget);
 }
 

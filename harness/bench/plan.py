@@ -78,7 +78,7 @@ BARS: dict[tuple[str, str], float] = {
     ("echo1", "guest/tk"): 0.7,
     ("echo1", "guest/tk@late"): 0.4,
     **{("ping500.p50", f"guest/{host}"): 1.3 for host in ("poll", "glib", "tk", *GUI)},
-    # SDL can only be posted to, and the post goes through the X server.
+    # SDL can only be posted to.
     **{("ping500.p50", f"guest/{host}"): 2.0 for host in ("sdl2", "pygame-ce")},
     **{("frames", f"guest/{host}"): 0.8 for host in ("tk", *GUI)},
 }
