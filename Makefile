@@ -68,11 +68,11 @@ selftest: setup build ## seed faults into the guest, the backends and the harnes
 ifeq ($(origin PYTHON),file)
 GATE_PYTHON = --python auto
 endif
-gate: ## is PATCH= (a diff, a pull request's .patch) to Lib/asyncio good enough? PYTHON=, ARGS='--quick' or '-x'
+gate: ## is PATCH= (a diff, a pull request's .patch) to Lib/asyncio good enough? PYTHON=, ARGS='--quick', '-x' or cells (first in ARGS)
 	@test -n "$(PATCH)" || { echo "make gate PATCH=file.diff [PYTHON=...]" >&2; exit 2; }
 	@sh ci/setup "$(PYTHON)" "$(if $(filter /usr/bin/python3,$(PYTHON)),,$(DEPS))"
 	@$(PYTHON) ci/build.py --sanitize "$(SANITIZE)"
-	@$(RUN) -m harness gate $(GATE_PYTHON) $(ARGS) "$(PATCH)"
+	@$(RUN) -m harness gate $(GATE_PYTHON) "$(PATCH)" $(ARGS)
 
 gate-examples: setup build ## the gate on the patches of ci/examples, whose verdicts are known
 	@$(RUN) ci/examples/check.py $(ARGS)
