@@ -9,6 +9,7 @@ so the parts know, put together, what is missing.
 from __future__ import annotations
 
 import argparse
+import collections
 import dataclasses
 import random
 import re
@@ -264,11 +265,14 @@ class Parts:
                 if base is run:
                     continue
                 if twice := base["tests"].keys() & run["tests"].keys():
-                    if run["contender"] == "plain":  # each part runs plain for itself
-                        run = {**run, "tests": {k: v for k, v in run["tests"].items() if k not in twice}}
-                    else:
+                    if run["contender"] != "plain":
                         raise UsageError(f"{run['contender']} {sorted(twice)[0]} is there twice, the second in {path}")
-                merged[run["contender"]] = _together(base, run)
+                    # Each part runs plain for itself, module by module.
+                    run = {**run, "tests": {k: v for k, v in run["tests"].items() if k not in twice}}
+                    if not run["tests"]:
+                        continue
+                joined = merged[run["contender"]] = _together(base, run)
+                joined["outcomes"] = dict(collections.Counter(test[0] for test in joined["tests"].values()))
         return notrun, list(merged.values())
 
 

@@ -271,6 +271,23 @@ def differences(plain: dict[str, Test], theirs: dict[str, Test], engine: str | N
     return found
 
 
+def module_of(id: str) -> str:
+    """The module of a test's id; ids outside a test have more words behind it."""
+    return id.partition(".")[0].partition(" ")[0]
+
+
+def own_part(
+    names: Sequence[str], modules: Sequence[str], shard: shards.Shard | None
+) -> tuple[list[tuple[str, str]], int]:
+    """The pairs (contender, module) of a shard, without plain unless there is nothing else; and how many there are."""
+    others = [name for name in names if name != "plain"] or ["plain"]
+    units = [(name, module) for module in modules for name in others]
+    if shard is None:
+        return units, len(units)
+    number = shards.split(units, shard.count, lambda unit: unit[1])
+    return [unit for unit in units if number[unit] == shard.number], len(units)
+
+
 def by_module(ids: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for id in sorted(ids):
@@ -335,10 +352,9 @@ def run(options: argparse.Namespace) -> int:
                   or options.match.startswith(f"{m}.") or options.match == "*"]
         if not wanted:
             raise UsageError(contenders.unknown("test module", options.match, modules()))
+        units, total = own_part(names, wanted, options.shard)
         if options.shard is not None:
-            parts = shards.split(wanted, options.shard.count, lambda module: module)
-            wanted = [m for m in wanted if parts[m] == options.shard.number]
-            out.print(f"shard {options.shard}: {len(wanted)} test modules of {len(parts)}")
+            out.print(f"shard {options.shard}: {len(units)} of {total} modules under contenders")
         seed = shards.choose_seed(options.shuffle)
         notrun: dict[str, str] = {}
         faulty = False
@@ -352,7 +368,11 @@ def run(options: argparse.Namespace) -> int:
         interrupted = False
         # The long modules first, so that no job is left alone with one at the end.
         weight = {"test_events": 9, "test_tasks": 8, "test_sslproto": 7, "test_ssl": 7, "test_subprocess": 6}
-        cells = sorted(((n, m) for n in names for m in wanted), key=lambda c: -weight.get(c[1], 0))
+        # Plain runs the modules that it is compared in.
+        units = [(n, m) for n, m in units if n in names or names == ["plain"]]
+        cells = [("plain", m) for m in dict.fromkeys(m for _, m in units)] if "plain" in names else []
+        cells += [unit for unit in units if unit[0] != "plain"]
+        cells.sort(key=lambda c: -weight.get(c[1], 0))
         if seed is not None:
             out.print(f"order shuffled with seed {seed}; --shuffle {seed} repeats it")
             random.Random(seed).shuffle(cells)
@@ -369,7 +389,9 @@ def run(options: argparse.Namespace) -> int:
             compared = {}
             for name in names:
                 if name != "plain":
-                    compared[name] = compare(runner, name, own.contender(name), found["plain"], found[name], known)
+                    here = {m for n, m in cells if n == name}
+                    plain = {id: test for id, test in found["plain"].items() if module_of(id) in here}
+                    compared[name] = compare(runner, name, own.contender(name), plain, found[name], known)
         except (KeyboardInterrupt, Interrupted):
             interrupted = True
             compared = {}
@@ -383,6 +405,8 @@ def run(options: argparse.Namespace) -> int:
             pool.shutdown(wait=True)
         seconds = time.monotonic() - began
         code = _exit_code(compared, found, notrun, faulty, interrupted, known, names)
+        if options.shard is not None and not units and code == results.NOTHING_RAN and not faulty:
+            code = results.OK  # more shards than there is work: this one has none
         document = {
             "schema": SCHEMA,
             "meta": results.meta(

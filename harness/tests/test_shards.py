@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness import results, shards
+from harness import results, shards, suite
 from harness.tests.test_cli import make
 from harness.verdicts import Cell
 
@@ -192,3 +192,22 @@ def test_the_worst_exit_code_wins() -> None:
     assert shards.worst([7, 4]) == 4
     assert shards.worst([130, 5]) == 130
     assert shards.worst([]) == 0
+
+
+def test_suite_is_divided_by_module_and_then_by_contender() -> None:
+    names, modules = ["plain", "guest/poll+fast", "guest/tk+fast"], [f"test_{n}" for n in "abcd"]
+    for count in (2, 4, 7, 8, 11):
+        units = []
+        for k in range(1, count + 1):
+            part, total = suite.own_part(names, modules, shards.Shard(k, count))
+            assert total == 8
+            units += part
+            if count <= 4:
+                assert len({m for _, m in part}) == 4 // count and len(part) == 8 // count
+        assert sorted(units) == sorted((n, m) for n in names[1:] for m in modules)
+
+
+def test_shard_without_a_case_is_no_failure(harness: Harness, tmp_path: Path) -> None:
+    paths = run_shards(harness, tmp_path, "plain::X.90*", count=2)
+    assert [results.read(p)["meta"]["exit_code"] for p in paths] == [0, 0]
+    assert harness("merge", *map(str, paths), "--json", str(tmp_path / "all.json")).code == 0
