@@ -40,6 +40,9 @@ VERDICT = {
 LEAST = {"references": 0.2, "objects": 0.1, "blocks": 0.2, "descriptors": 0.0, "threads": 0.0, "children": 0.0}
 """Growth a repetition, over all of them, below which it is noise: a table that grows, a cache that fills."""
 
+FEW = 8
+"""Growth in all that may be a table's, where `LEAST` is not zero."""
+
 LEAKS_EXAMPLES = """\
 examples:
   leaks                                 200 repetitions of the quick cases under every host: hours
@@ -99,7 +102,8 @@ def grows(deltas: Sequence[int], least: float) -> bool:
         levels.append(level)
     quarter = max(1, len(levels) // 4)
     growth = min(levels[-quarter:]) - max(levels[:quarter])
-    return growth > least * len(deltas) * 0.75
+    # A few repetitions cannot tell a table that grows once from a leak that comes now and then.
+    return growth > max(least * len(deltas) * 0.75, FEW if least else 0)
 
 
 def leaking(deltas: dict[str, list[int]]) -> dict[str, float]:

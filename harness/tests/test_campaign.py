@@ -27,6 +27,8 @@ F = "harness.tests.faulty:"
         ([1, 0, 1, -1] * 50, True),
         ([40] + [0] * 199, False),
         ([1], False),
+        ([0, 3, 0, 0, 1, 0, 0, 0] * 2 + [0] * 8, False),  # few repetitions
+        ([1, 0, 1, 1] * 6, True),
     ],
 )
 def test_what_grows_for_ever(deltas: list[int], leaks: bool) -> None:
