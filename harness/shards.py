@@ -333,10 +333,22 @@ def merge(options: argparse.Namespace) -> int:
     return code
 
 
+def ranges(numbers: Sequence[int]) -> str:
+    """Sorted numbers as people write them: ``1-3,7``."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and found[-1][-1] == number - 1:
+            found[-1][1:] = [number]
+        else:
+            found.append([number])
+    return ",".join("-".join(map(str, pair)) for pair in found)
+
+
 def _say_left(out: Any, parts: Parts, left: list[tuple[str, str]]) -> None:
     if parts.missing:
-        names = ", ".join(f"{n}/{parts.count}" for n in parts.missing)
-        out.print(f"left: shard {names}; run the same command with --shard for each", style="yellow", markup=False)
+        names = ranges(parts.missing)
+        said = f"left: shard {names}/{parts.count}; run the same command with --shard for each"
+        out.print(said, style="yellow", markup=False)
     if left:
         by: dict[str, int] = {}
         for contender, _ in left:

@@ -211,3 +211,8 @@ def test_shard_without_a_case_is_no_failure(harness: Harness, tmp_path: Path) ->
     paths = run_shards(harness, tmp_path, "plain::X.90*", count=2)
     assert [results.read(p)["meta"]["exit_code"] for p in paths] == [0, 0]
     assert harness("merge", *map(str, paths), "--json", str(tmp_path / "all.json")).code == 0
+
+
+def test_ranges() -> None:
+    assert shards.ranges([1, 2, 3, 5, 7, 8]) == "1-3,5,7-8"
+    assert shards.ranges([4]) == "4" and shards.ranges([]) == ""
