@@ -12,8 +12,11 @@ import gi.events
 
 
 class GiEvents:
+    policy = gi.events.GLibEventLoopPolicy()
+
     def new_loop(self) -> Any:
-        return gi.events.GLibEventLoopPolicy().new_event_loop()
+        # Its new_event_loop() is of a main context of its own, in which no host runs.
+        return self.policy.get_event_loop()
 
 
 make = GiEvents
