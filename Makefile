@@ -30,7 +30,7 @@ RUN = $(ENV) $(PYTHON)
 # Folders with tests that exist; a fresh backend is found like any other.
 TESTS = $(wildcard guest/tests backends/*/test_*.py backends/*/tests harness/tests scenarios/tests)
 
-.PHONY: all setup build conformance test full gate gate-examples leaks selftest report dist bench fuzz samples clean help
+.PHONY: all setup build conformance suite test full gate gate-examples leaks selftest report dist bench fuzz samples clean help
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
 
@@ -38,7 +38,7 @@ ifneq ($(SUITE),)
 # The same make, inside; PYTHON= and TESTS= only if they were given. What the environment has of ARGS and SANITIZE goes along.
 export ARGS SANITIZE
 given = $(filter-out file default undefined,$(origin $(1)))
-all setup build conformance full test bench samples clean:
+all setup build conformance suite full test bench samples clean:
 	@/usr/bin/python3 ci/suite.py "$(SUITE)" $@ $(if $(call given,PYTHON),--python "$(PYTHON)") $(if $(call given,TESTS),"TESTS=$(TESTS)")
 else
 
@@ -76,6 +76,9 @@ gate: ## is PATCH= (a diff, a pull request's .patch) to Lib/asyncio good enough?
 
 gate-examples: setup build ## the gate on the patches of ci/examples, whose verdicts are known
 	@$(RUN) ci/examples/check.py $(ARGS)
+
+suite: setup build ## CPython's own test_asyncio under each host, compared with plain asyncio; ARGS='guest/tk -m "test_tasks.*"'
+	@$(RUN) -m harness suite test_asyncio $(ARGS)
 
 test: setup ## the project's own tests, C unit tests included; SANITIZE=address|undefined|thread
 	@$(PYTHON) ci/build.py --sanitize "$(SANITIZE)" c-tests

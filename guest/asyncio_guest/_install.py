@@ -102,6 +102,16 @@ class Installation:
         self._local.host = host
         return host
 
+    def apart(self) -> bool:
+        """Is this thread's host itself asyncio?  Asked, and so opened, before the loop that is to be its guest counts as
+        the running one: the host of the name ``asyncio`` is the loop that runs."""
+        if self._forked or getattr(self._local, "refused", False):
+            return False
+        try:
+            return self._open_here().apart
+        except Exception:
+            return False  # `attach` meets it again
+
     def attach(self, run: _Run) -> tuple[str, ...]:
         """Attach the guest of `run` on this thread; returns the names to count it under."""
         threads, engine, strategy = self.options
@@ -193,7 +203,7 @@ def _run_forever(self: asyncio.BaseEventLoop) -> None:
         _totals.count("runs_nested")
         return _stock(self)
     running = RunForever(self)
-    running.enter()
+    running.enter(hosted=True, apart=installed.apart())
     try:
         run = _Run(self)
         names = installed.attach(run)

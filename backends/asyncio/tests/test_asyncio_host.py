@@ -84,3 +84,22 @@ def test_loops_that_cannot_be_a_host(program: Any) -> None:
         loop.close()
         refused()
     """) == ["the host's event loop runs on another thread", "the host's event loop is closed"]
+
+
+def test_programs_with_loops_of_their_own(program: Any) -> None:
+    """The loop that was about to run counted as the running one, and was taken for its own host."""
+    assert program("""
+        asyncio_guest.install("asyncio", strategy=STRATEGY)
+        print(asyncio.run(main()))
+        loop = asyncio.new_event_loop()
+        loop.call_later(0.01, loop.stop)
+        hooks = sys.get_asyncgen_hooks()
+        loop.run_forever()
+        print(sys.get_asyncgen_hooks() == hooks, loop.is_running(), loop.run_until_complete(main()))
+        loop.close()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            print("none runs")
+        print(asyncio_guest.totals()["turns"] > 3)
+    """) == ["7", "True False 7", "none runs", "True"]
