@@ -111,7 +111,7 @@ def test_guests_run_cells(harness: Callable[..., Any]) -> None:
 
 
 def test_hosts_are_found() -> None:
-    listed = {path.name for path in (tree.TOP / "backends").iterdir() if (path / "__init__.py").is_file()
+    listed = {path.name.replace("_", "-") for path in (tree.TOP / "backends").iterdir() if (path / "__init__.py").is_file()
               and not path.name.startswith("_")}
     from harness import contenders
 
