@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-
 from PyQt5 import QtWidgets
 
 import asyncio_guest
@@ -16,19 +13,18 @@ class Sample(QtWidgets.QWidget):
 
     def __init__(self, url: str | None, strategy: str | None = None) -> None:
         super().__init__()
-        self.url = url
-        self.task: asyncio.Task[None] | None = None
+        self.tasks = sample_tasks.Tasks(self, url)
         self._build()
         app = QtWidgets.QApplication.instance()
         assert isinstance(app, QtWidgets.QApplication)
         self.guest = asyncio_guest.start(
-            self.main(), host=self, strategy=strategy, done_callback=lambda outcome: app.quit()
+            self.tasks.main(), host=self, strategy=strategy, done_callback=lambda outcome: app.quit()
         )
         # Closing the window cancels the guest, and the guest's end ends the main loop.
         app.setQuitOnLastWindowClosed(False)
         app.lastWindowClosed.connect(self.guest.cancel)
         # A coroutine started from a button.
-        self.download.clicked.connect(lambda: self.guest.start_soon(self.downloading))
+        self.download.clicked.connect(lambda: self.guest.start_soon(self.tasks.download))
 
     def _build(self) -> None:
         self.setWindowTitle("asyncio in Qt 5")
@@ -49,7 +45,7 @@ class Sample(QtWidgets.QWidget):
         row.addWidget(self.download)
         self.cancel = QtWidgets.QPushButton("Cancel")
         self.cancel.setEnabled(False)
-        self.cancel.clicked.connect(lambda: self.task and self.task.cancel())
+        self.cancel.clicked.connect(self.tasks.cancel)
         row.addWidget(self.cancel)
         page.addWidget(QtWidgets.QLabel("Type here meanwhile:"))
         self.entry = QtWidgets.QLineEdit()
@@ -74,41 +70,25 @@ class Sample(QtWidgets.QWidget):
         self.late = QtWidgets.QLabel()
         row.addWidget(self.late)
 
-    async def main(self) -> None:
-        """Runs until the window is closed."""
-        async with contextlib.AsyncExitStack() as stack:
-            if self.url is None:
-                self.url = await stack.enter_async_context(sample_tasks.local_server())
-            await asyncio.gather(sample_tasks.count(self.show_clock), sample_tasks.latency(self.show_latency))
+    # What the tasks show.
 
-    async def downloading(self) -> None:
-        assert self.url is not None
-        self.task = asyncio.current_task()
-        self.download.setEnabled(False)
-        self.cancel.setEnabled(True)
-        try:
-            size = await sample_tasks.download(self.url, self.show_progress)
-            self.status.setText(f"Done: {size / 2**20:.1f} MiB.")
-        except asyncio.CancelledError:
-            self.status.setText("Cancelled.")
-            raise
-        except OSError as exc:
-            self.status.setText(f"Failed: {exc}")
-        finally:
-            self.task = None
-            self.download.setEnabled(True)
-            self.cancel.setEnabled(False)
+    def show_status(self, text: str) -> None:
+        self.status.setText(text)
 
-    def show_progress(self, received: int, total: int | None) -> None:
-        self.bar.setValue(int(1000 * received / total) if total else 0)
-        of = f" of {total / 2**20:.1f}" if total else ""
-        self.status.setText(f"{received / 2**20:.1f}{of} MiB")
+    def show_progress(self, fraction: float) -> None:
+        self.bar.setValue(int(1000 * fraction))
 
-    def show_clock(self, tenths: int) -> None:
-        self.clock.setText(f"Task running for {tenths / 10:.1f} s")
+    def show_busy(self, busy: bool) -> None:
+        self.download.setEnabled(not busy)
+        self.cancel.setEnabled(busy)
 
-    def show_latency(self, ms: float) -> None:
-        self.late.setText(f"wakes at most {ms:.1f} ms late")
+    def show_clock(self, text: str) -> None:
+        self.clock.setText(text)
+
+    def show_latency(self, text: str) -> None:
+        self.late.setText(text)
+
+    # Dialogs
 
     def ask(self) -> None:
         """Blocks in a nested main loop, in which the tasks go on."""
