@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,6 +49,8 @@ class Context:
         self._file = os.open(folder / "events.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self.events: dict[str, list[list[Any]]] = {}
         self.measures: list[dict[str, Any]] = []
+        self.lacks: str | None = None
+        """The ability whose lack ended a call of the case's, which may have caught that."""
         self.scale: float = spec["scale"]
         self.tmp: str = str(folder / "tmp")
         os.mkdir(self.tmp)
@@ -81,10 +83,21 @@ class Context:
             self.measures.append({"name": name, "value": value, "unit": unit})
 
     def run(self, main: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
-        return self._adapter.run(main, *args, **options)
+        with self._noticed():
+            return self._adapter.run(main, *args, **options)
 
     def new_loop(self) -> Any:
-        return self._adapter.new_loop()
+        with self._noticed():
+            return self._adapter.new_loop()
+
+    @contextlib.contextmanager
+    def _noticed(self) -> Iterator[None]:
+        """Notes the ability that is lacking: cases about errors catch everything."""
+        try:
+            yield
+        except tree.scenarios("api").Unsupported as error:
+            self.lacks = str(error)
+            raise
 
     def start(
         self,
@@ -237,6 +250,8 @@ def attempt(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder: 
             result.update(status="error", message=text, traceback=traceback.format_exc())
         error.__traceback__ = None
         del error
+    if context.lacks is not None:
+        result.update(status="unsupported", message=context.lacks)
     result["seconds"] = time.perf_counter() - started
     result["events"] = context.events
     result["measures"] = context.measures
