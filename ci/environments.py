@@ -12,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 import venv
 from pathlib import Path
@@ -32,8 +33,8 @@ def table() -> dict[str, dict[str, Any]]:
     """The environments by name.  Raises SystemExit for a row that means nothing."""
     rows: dict[str, dict[str, Any]] = tomllib.loads(TABLE.read_text())
     for name, row in rows.items():
-        if set(row) - {"packages", "debian", "sdist", "deps", "full"} or not row.get("packages"):
-            raise SystemExit(f"{TABLE.name}: [{name}] needs packages, and may have debian, sdist, deps and full")
+        if set(row) - {"packages", "debian", "sdist", "deps", "full", "unpack"} or not row.get("packages"):
+            raise SystemExit(f"{TABLE.name}: [{name}] needs packages, and may have debian, sdist, deps, full and unpack")
         for package in row["packages"]:
             if "==" not in package:
                 raise SystemExit(f"{TABLE.name}: [{name}]: {package} is not pinned")
@@ -43,6 +44,22 @@ def table() -> dict[str, dict[str, Any]]:
 def state(row: dict[str, Any]) -> str:
     """What an environment is made from: changes when it has to be made again."""
     return hashlib.sha256(repr((sys.version, sys.executable, IN_SUITE, sorted(row.items()))).encode()).hexdigest()
+
+
+def unpack(folder: Path, wanted: dict[str, str]) -> str | None:
+    """Fetch source distributions, look at their digests and unpack them into ``suite``; None, or what went wrong."""
+    for requirement, digest in wanted.items():
+        with tempfile.TemporaryDirectory() as fetched:
+            command = [sys.executable, "-m", "pip", "download", *PIP[3:], "--no-deps", "--no-binary", ":all:"]
+            done = subprocess.run([*command, "--dest", fetched, requirement], stdin=subprocess.DEVNULL, text=True,
+                                  stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+            archives = list(Path(fetched).iterdir())
+            if done.returncode or len(archives) != 1:
+                return f"the source of {requirement}: {(done.stdout.splitlines() or ['pip said nothing'])[-1]}"
+            if hashlib.sha256(archives[0].read_bytes()).hexdigest() != digest:
+                return f"the source of {requirement} is not the one that was looked at: another digest"
+            shutil.unpack_archive(archives[0], folder / "suite")
+    return None
 
 
 def make(folder: Path, row: dict[str, Any]) -> str | None:
@@ -65,6 +82,9 @@ def make(folder: Path, row: dict[str, Any]) -> str | None:
         lines = [line for line in done.stdout.splitlines() if line.strip()]
         errors = [line for line in lines if line.startswith("ERROR")]
         return (errors or lines or ["pip said nothing"])[-1]
+    failed = unpack(folder, row.get("unpack", {}))
+    if failed:
+        return failed
     (folder / STAMP).write_text(state(row))
     return None
 

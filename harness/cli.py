@@ -77,6 +77,9 @@ examples:
   suite test_asyncio guest/tk+fast -m 'test_tasks.*'
   suite test_asyncio --shard 1/4 --json a.json
                                         a quarter of the modules; put together by: merge
+  suite janus                           another project's tests (suites.toml has the list)
+  suite pytest guest/tk --folder DIR --files 'tests/test_*.py'
+                                        any pytest suite, as it is
 
 """
 
@@ -107,12 +110,13 @@ def build_parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser(
         "suite",
-        help="run CPython's own tests under the contenders",
+        help="run CPython's own tests, or another project's, under the contenders",
         formatter_class=raw,
         epilog=SUITE_EXAMPLES + results.EXIT_CODES,
     )
-    verb.add_argument("name", choices=("test_asyncio",))
+    verb.add_argument("name", metavar="NAME", help="test_asyncio, pytest (with --folder), or a row of suites.toml")
     add_suite_arguments(verb)
+    add_foreign_arguments(verb)
 
     verb = verbs.add_parser(
         "merge", help="put results of shards together", formatter_class=raw, epilog=shards.EXAMPLES + results.EXIT_CODES
@@ -232,6 +236,14 @@ def add_suite_arguments(verb: argparse.ArgumentParser) -> None:
     add("--results", type=Path, default=None, metavar="DIR", help="folder of results (default: results/latest)")
     add("--json", type=Path, metavar="FILE", help="also write the results here")
     add("-v", "--verbose", action="store_true", help="every difference with its traceback")
+
+
+def add_foreign_arguments(verb: argparse.ArgumentParser) -> None:
+    """What only suites of other projects take."""
+    add = verb.add_argument
+    add("--folder", type=Path, metavar="DIR", help="suite pytest: the folder in which pytest would be started")
+    add("--files", action="append", default=[], metavar="GLOB", help="suite pytest: test files below it (repeatable)")
+    add("--pytest-args", default="", metavar="ARGS", help="more arguments for pytest, in one string")
 
 
 def default_jobs() -> int:
@@ -420,6 +432,9 @@ def suite_options(options: argparse.Namespace) -> argparse.Namespace:
         results=options.results,
         json=options.json,
         verbose=options.verbose,
+        folder=None,
+        files=[],
+        pytest_args="",
     )
 
 

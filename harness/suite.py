@@ -12,6 +12,7 @@ import json
 import os
 import random
 import select
+import shlex
 import shutil
 import subprocess
 import sys
@@ -25,6 +26,7 @@ from . import contenders, report, results, session, shards, tree
 from .contenders import Contender
 from .session import Interrupted, Session
 from .suite_cell import CLASSES, PACKAGE
+from .suite_pytest import Absent, Foreign, find
 from .tree import UsageError
 
 SCHEMA = "asyncio-guest/test_asyncio@1"
@@ -101,8 +103,11 @@ def modules() -> list[str]:
 class Runner:
     """Runs modules in processes of their own."""
 
-    def __init__(self, own: Session, match: str, timeout: float, package: str = PACKAGE) -> None:
+    def __init__(
+        self, own: Session, match: str, timeout: float, package: str = PACKAGE, foreign: Foreign | None = None
+    ) -> None:
         self.session = own
+        self.foreign = foreign
         self.package = package
         self.match = match
         self.timeout = timeout * own.scale * own.timeout_scale
@@ -143,7 +148,14 @@ class Runner:
             "only": None if only is None else sorted(only),
             "match": self.match,
             "fd": write,
+            "pytest": self.foreign and self.foreign.spec(),
         }
+        environment = own.environment(contender, display)
+        if self.foreign is not None:
+            parts = [environment["PYTHONPATH"], *self.foreign.path]
+            environment["PYTHONPATH"] = os.pathsep.join(parts)
+            if self.foreign.pinned:
+                environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         (folder / "spec.json").write_text(json.dumps(spec))
         try:
             with open(folder / "output", "wb") as output, own._lock:
@@ -152,7 +164,7 @@ class Runner:
                 process = subprocess.Popen(
                     [str(own.interpreter(contender)), "-m", f"{tree.PACKAGE}.suite_cell", str(folder / "spec.json")],
                     cwd=folder,
-                    env=own.environment(contender, display),
+                    env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
@@ -199,7 +211,7 @@ class Runner:
         if done and not hung:
             return True
         if broken:
-            found[f"{module} (does not load)"] = Test("CRASH", detail=broken)
+            found[f"{module} (does not load)"] = Test("CRASH", detail=f"{output_text}\n{broken}".strip())
             return True
         status = process.returncode
         name = current if current is not None else f"{module} (outside a test, after {len(found)} tests)"
@@ -291,7 +303,7 @@ def own_part(
 def by_module(ids: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for id in sorted(ids):
-        found.setdefault(id.partition(".")[0], []).append(id)
+        found.setdefault(id.partition("::" if "::" in id else ".")[0], []).append(id)
     return found
 
 
@@ -307,7 +319,7 @@ def compare(
     flaky: set[str] = set()
     for _ in range(RETRIES):
         again = set().union(*found.values()) - flaky - final
-        again = {id for id in again if " " not in id}  # not those outside a test
+        again = {id for id in again if " (" not in id}  # not those outside a test
         if not again or len(again) > 25:  # so many are no accident
             break
         for module, ids in by_module(again).items():
@@ -342,16 +354,29 @@ def run(options: argparse.Namespace) -> int:
     if not names:
         names = [f"guest/{host}+{engine}" for host in contenders.hosts() for engine in ("stock", "fast")]
     names = list(dict.fromkeys(["plain", *names]))
-    known = known_differences()
     out = report.console()
+    foreign = None
+    known: list[Known] = []
+    if options.name == "test_asyncio":
+        known = known_differences()
+    else:
+        try:
+            foreign = find(options.name, options.folder, options.files, shlex.split(options.pytest_args))
+        except Absent as error:
+            out.print(f"NOTRUN {options.name}: {error}", markup=False)
+            return results.NOTHING_RAN
+        expected = tree.HERE / "expectations" / f"suite-{options.name}.toml"
+        known = known_differences(expected) if expected.exists() else []
+    every = modules() if foreign is None else foreign.modules()
+    stem = "test_asyncio" if foreign is None else f"suite-{options.name}"
     jobs = options.jobs or len(os.sched_getaffinity(0))
     began = time.monotonic()
     with Session(timeout_scale=options.timeout_scale) as own:
-        runner = Runner(own, options.match, options.timeout)
-        wanted = [m for m in modules() if any(fnmatch.fnmatchcase(f"{m}{s}", options.match) for s in ("", "."))
-                  or options.match.startswith(f"{m}.") or options.match == "*"]
+        runner = Runner(own, options.match, options.timeout, foreign=foreign)
+        wanted = [m for m in every if any(fnmatch.fnmatchcase(f"{m}{s}", options.match) for s in ("", ".", "::"))
+                  or options.match.startswith((f"{m}.", f"{m}::")) or options.match == "*"]
         if not wanted:
-            raise UsageError(contenders.unknown("test module", options.match, modules()))
+            raise UsageError(contenders.unknown("test module", options.match, every))
         units, total = own_part(names, wanted, options.shard)
         if options.shard is not None:
             out.print(f"shard {options.shard}: {len(units)} of {total} modules under contenders")
@@ -422,10 +447,10 @@ def run(options: argparse.Namespace) -> int:
             "runs": [_run_json(name, found[name], compared.get(name), found["plain"]) for name in names],
         }
         folder = options.results or tree.root() / "results" / "latest"
-        for path in filter(None, (folder / "test_asyncio.json", options.json)):
+        for path in filter(None, (folder / f"{stem}.json", options.json)):
             results.write(path, document, "test_asyncio")
         show(document, found, compared, out, options.verbose)
-        out.print(f"results: {folder / 'test_asyncio.json'} in {seconds:.0f} s (exit code {code})")
+        out.print(f"results: {folder / f'{stem}.json'} in {seconds:.0f} s (exit code {code})")
         return code
 
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from . import adapters, cell
+from . import adapters, cell, suite_pytest
 from .contenders import Contender
 
 PACKAGE = "test.test_asyncio"
@@ -225,7 +225,10 @@ def main(argv: list[str]) -> int:
 
     contender = Contender.from_json(spec["contender"])
     try:
-        loaded = unittest.defaultTestLoader.loadTestsFromName(f"{spec['package']}.{spec['module']}")
+        foreign = spec.get("pytest")
+        loaded = None
+        if not foreign:
+            loaded = unittest.defaultTestLoader.loadTestsFromName(f"{spec['package']}.{spec['module']}")
         totals: Callable[[], dict[str, int]]
         if contender.kind == "plain":
             counter = PlainCounter()
@@ -243,6 +246,9 @@ def main(argv: list[str]) -> int:
     except BaseException:
         say({"kind": "broken", "detail": traceback.format_exc()[-4000:]})
         return 1
+    if foreign:
+        suite_pytest.run(spec, say, totals)
+        return 0
     result = Result(spec["package"], say, totals)
     begun, only = set(spec["begun"]), spec["only"]
     tests = [

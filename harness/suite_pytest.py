@@ -1,0 +1,159 @@
+"""Any pytest suite as a suite of the harness: where its files are, and what runs in the cell."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fnmatch
+import os
+import time
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import contenders, tree
+from .tree import UsageError
+
+ANY = "pytest"
+"""The name of a suite that the command line describes: a folder, files, arguments."""
+
+
+class Absent(Exception):
+    """The suite cannot run here; the message says the remedy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Foreign:
+    """A pytest suite of somebody else's."""
+
+    name: str
+    folder: Path
+    files: tuple[str, ...]
+    """Globs below the folder."""
+    args: tuple[str, ...] = ()
+    path: tuple[str, ...] = ()
+    """Folders for ``PYTHONPATH``: what the suite needs beyond the contender's own packages."""
+    pinned: bool = False
+    """Pytest loads the plugins that `args` name and no others that happen to be installed."""
+
+    def modules(self) -> list[str]:
+        """The test files, relative to the folder.  Raises UsageError without any."""
+        found = {str(path.relative_to(self.folder)) for glob in self.files for path in self.folder.glob(glob)}
+        if not found:
+            raise UsageError(f"suite {self.name}: no file below {self.folder} fits {', '.join(self.files)}")
+        return sorted(found)
+
+    def spec(self) -> dict[str, Any]:
+        """For the cell's process."""
+        return {"folder": str(self.folder), "args": list(self.args)}
+
+
+def table() -> dict[str, dict[str, Any]]:
+    """The suites that are known by name.  Raises UsageError for a row that means nothing."""
+    with open(tree.HERE / "suites.toml", "rb") as file:
+        rows = tomllib.load(file)
+    for name, row in rows.items():
+        if set(row) != {"environment", "folder", "files", "args"}:
+            raise UsageError(f"suites.toml: [{name}] needs exactly environment, folder, files and args")
+    return rows
+
+
+def find(name: str, folder: Path | None, files: Sequence[str], args: Sequence[str]) -> Foreign:
+    """The suite of a name.  Raises UsageError for one that is not known, Absent for one that is not there."""
+    if name == ANY:
+        if folder is None or not folder.is_dir():
+            raise UsageError("suite pytest: --folder names the folder in which pytest would be started")
+        return Foreign(name, folder.resolve(), tuple(files) or ("**/test_*.py", "**/*_test.py"), tuple(args))
+    rows = table()
+    if name not in rows:
+        raise UsageError(contenders.unknown("suite", name, ("test_asyncio", ANY, *rows)))
+    row = rows[name]
+    python = tree.interpreter(row["environment"])
+    if python is None:
+        raise Absent(f"{tree.no_environment(row['environment'])} (or: ci/environments.py {row['environment']})")
+    top = python.parent.parent
+    packages = sorted(str(path) for path in top.glob("lib/python*/site-packages"))
+    return Foreign(
+        name, top / "suite" / row["folder"], tuple(row["files"]), (*row["args"], *args), tuple(packages), True
+    )
+
+
+class Reporter:
+    """A plugin of pytest that reports each test as it begins and as it ends."""
+
+    def __init__(
+        self, spec: dict[str, Any], say: Callable[[dict[str, Any]], None], totals: Callable[[], dict[str, int]]
+    ) -> None:
+        self._begun = set(spec["begun"])
+        self._only = spec["only"]
+        self._match = spec["match"]
+        self._say = say
+        self._totals = totals
+        self._before: dict[str, int] = {}
+        self._began = 0.0
+        self._outcome = "pass"
+        self._detail = ""
+        self.broken = ""
+
+    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
+        items[:] = [
+            item
+            for item in items
+            if item.nodeid not in self._begun
+            and (self._only is None or item.nodeid in self._only)
+            and fnmatch.fnmatchcase(item.nodeid, self._match)
+        ]
+        self._say({"kind": "load", "tests": len(items)})
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:
+            self.broken = str(report.longrepr)[-4000:]
+
+    def pytest_runtest_logstart(self, nodeid: str, location: Any) -> None:
+        self._outcome, self._detail = "pass", ""
+        self._before, self._began = self._totals(), time.monotonic()
+        self._say({"kind": "begin", "test": nodeid})
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        expected = hasattr(report, "wasxfail")
+        if report.failed:
+            self._outcome = "fail" if report.when == "call" else "error"
+            self._detail += report.longreprtext
+        elif report.skipped and self._outcome == "pass":
+            self._outcome = "xfail" if expected else "skip"
+            self._detail = str(report.longrepr[-1] if isinstance(report.longrepr, tuple) else report.longrepr)
+        elif expected and report.when == "call":
+            self._outcome = "xpass"
+
+    def pytest_runtest_logfinish(self, nodeid: str, location: Any) -> None:
+        now = self._totals()
+        counted = {k: v - self._before.get(k, 0) for k, v in now.items() if v != self._before.get(k, 0)}
+        self._say(
+            {
+                "kind": "end",
+                "test": nodeid,
+                "outcome": self._outcome,
+                "detail": self._detail[-4000:],
+                "seconds": round(time.monotonic() - self._began, 4),
+                "counted": counted,
+            }
+        )
+
+
+def run(spec: dict[str, Any], say: Callable[[dict[str, Any]], None], totals: Callable[[], dict[str, int]]) -> None:
+    """In the cell: run a test file of a copy of the suite, reporting to `say`."""
+    import shutil
+
+    import pytest
+
+    copy = Path.cwd() / "suite"
+    shutil.copytree(spec["pytest"]["folder"], copy, symlinks=True)
+    os.chdir(copy)
+    reporter = Reporter(spec, say, totals)
+    options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(copy), *spec["pytest"]["args"]]
+    with contextlib.suppress(SystemExit):
+        code = pytest.main([spec["module"], *options], plugins=[reporter])
+        if code not in (0, 1, 5):
+            reporter.broken = reporter.broken or f"pytest ended with status {int(code)}"
+    say({"kind": "broken", "detail": reporter.broken} if reporter.broken else {"kind": "done"})

@@ -1,0 +1,140 @@
+"""Suites of other projects: told as pytest tells them, hangs survived, differences and nothing else reported."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness import results, suite, suite_pytest, tree
+from harness.session import Session
+from harness.suite_pytest import Absent, Foreign
+from harness.tree import UsageError
+
+from .conftest import Ran
+
+ALL_KINDS = """
+import asyncio, os, threading
+import pytest
+
+def test_a_pass():
+    assert asyncio.run(asyncio.sleep(0.001, "slept")) == "slept"
+
+def test_b_hangs():
+    threading.Event().wait()
+
+@pytest.mark.parametrize("word", ["one two", "(three)"])
+def test_c_parameters(word):
+    assert word
+
+def test_d_dies():
+    os.abort()
+
+def test_e_fails():
+    assert 1 == 2, "one is not two"
+
+@pytest.fixture
+def broken():
+    raise LookupError("a fixture")
+
+def test_f_errors(broken):
+    pass
+
+@pytest.mark.skip(reason="why not")
+def test_g_skipped():
+    pass
+
+@pytest.mark.xfail
+def test_h_expected():
+    assert False
+
+@pytest.mark.xfail
+def test_i_unexpected():
+    pass
+"""
+
+TELLS = """
+import asyncio, sys
+
+def test_same():
+    asyncio.run(asyncio.sleep(0))
+
+def test_other():
+    asyncio.run(asyncio.sleep(0))
+    assert "asyncio_guest" not in sys.modules, "a guest"
+"""
+
+
+def test_outcomes_behind_a_hang_and_a_crash(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_all.py").write_text(ALL_KINDS)
+    foreign = Foreign("sample", tmp_path, ("tests/test_*.py",))
+    assert foreign.modules() == ["tests/test_all.py"]
+    with Session(scale=1.0) as session:
+        runner = suite.Runner(session, "*", 6.0, foreign=foreign)
+        found = runner.module(session.contender("plain"), "tests/test_all.py")
+    outcomes = {id.removeprefix("tests/test_all.py::test_"): test.outcome for id, test in found.items()}
+    assert outcomes == {
+        "a_pass": "pass",
+        "b_hangs": "TIMEOUT",
+        "c_parameters[one two]": "pass",
+        "c_parameters[(three)]": "pass",
+        "d_dies": "CRASH",
+        "e_fails": "fail",
+        "f_errors": "error",
+        "g_skipped": "skip",
+        "h_expected": "xfail",
+        "i_unexpected": "xpass",
+    }
+    assert found["tests/test_all.py::test_a_pass"].turns > 0
+    assert "one is not two" in found["tests/test_all.py::test_e_fails"].detail
+    assert not list(tmp_path.rglob("__pycache__")), "the suite's own folder was written to"
+
+
+def test_only_what_differs_is_told(tmp_path: Path, harness: Callable[..., Ran]) -> None:
+    (tmp_path / "test_tells.py").write_text(TELLS)
+    folder = tmp_path / "out"
+    arguments = ["pytest", "guest/poll", "--folder", str(tmp_path), "--files", "test_*.py", "--results", str(folder)]
+    ran = harness("suite", *arguments)
+    assert ran.code == results.UNEXPECTED, ran.out + ran.err
+    document = results.read(folder / "suite-pytest.json", "test_asyncio")
+    differences = document["runs"][1]["differences"]
+    assert differences.pop("outcome") == ["test_tells.py::test_other"]
+    assert not any(differences.values())
+    assert "test_tells.py::test_same" not in ran.out
+    same = harness("suite", *arguments, "-m", "test_tells.py::test_same")
+    assert same.code == results.OK, same.out + same.err
+    assert harness("suite", *arguments, "--pytest-args", "-k same").code == results.OK
+
+
+def test_a_file_that_does_not_load_says_why(tmp_path: Path) -> None:
+    (tmp_path / "test_broken.py").write_text("import no_such_module\n")
+    with Session(scale=1.0) as session:
+        runner = suite.Runner(session, "*", 20.0, foreign=Foreign("sample", tmp_path, ("*.py",)))
+        (test,) = runner.module(session.contender("plain"), "test_broken.py").values()
+    assert test.outcome == "CRASH" and "no_such_module" in test.detail
+
+
+def test_what_cannot_be_used(tmp_path: Path, harness: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert harness("suite", "jnaus").code == results.USAGE
+    assert "janus" in harness("suite", "jnaus").err
+    assert harness("suite", "pytest").code == results.USAGE
+    assert harness("suite", "pytest", "--folder", str(tmp_path)).code == results.USAGE
+    monkeypatch.setattr(tree, "interpreter", lambda environment: None)
+    with pytest.raises(Absent, match="suite-janus"):
+        suite_pytest.find("janus", None, (), ())
+
+
+def test_the_table_names_environments_with_sources(monkeypatch: pytest.MonkeyPatch) -> None:
+    environments = tomllib.loads((tree.TOP / "ci" / "environments.toml").read_text())
+    rows = suite_pytest.table()
+    assert len(rows) >= 2
+    for row in rows.values():
+        sources = environments[row["environment"]]["unpack"]
+        assert row["folder"] in {source.replace("==", "-") for source in sources}, json.dumps(row)
+    monkeypatch.setattr(tree, "HERE", Path(__file__).parent / "nowhere")
+    with pytest.raises((OSError, UsageError)):
+        suite_pytest.table()
