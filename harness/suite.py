@@ -285,7 +285,8 @@ def differences(plain: dict[str, Test], theirs: dict[str, Test], engine: str | N
 
 def module_of(id: str) -> str:
     """The module of a test's id; ids outside a test have more words behind it."""
-    return id.partition(".")[0].partition(" ")[0]
+    name = id.partition(" (")[0]  # what is outside a test says where in brackets
+    return name.partition("::")[0] if "::" in name or name.endswith(".py") else name.partition(".")[0]
 
 
 def own_part(
@@ -303,7 +304,7 @@ def own_part(
 def by_module(ids: Iterable[str]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for id in sorted(ids):
-        found.setdefault(id.partition("::" if "::" in id else ".")[0], []).append(id)
+        found.setdefault(module_of(id), []).append(id)
     return found
 
 

@@ -61,7 +61,7 @@ class Worker:
         """Start the process where none runs.  Raises Unavailable, NoDisplay."""
         if self._process is not None:
             return
-        python = tree.interpreter(self.contender.environment)
+        python = self.session.interpreter(self.contender)
         if python is None:
             raise Unavailable(tree.no_environment(str(self.contender.environment)))
         self._display = contextlib.ExitStack()
