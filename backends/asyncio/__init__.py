@@ -128,12 +128,18 @@ class AsyncioBackend:
         if obj is None:
             obj = running_loop()
         if obj is None:
-            return Host(asyncio_ops, lambda dispatch: _Attached(asyncio.new_event_loop(), True, dispatch), apart=True)
+            return Host(asyncio_ops, lambda dispatch: _Attached(own_loop(), True, dispatch), apart=True)
         if not isinstance(obj, asyncio.AbstractEventLoop):
             raise TypeError(f"not an event loop of asyncio: {obj!r}")
         loop = obj
         check_loop(loop)
         return Host(asyncio_ops, lambda dispatch: _Attached(loop, False, dispatch), apart=True)
+
+
+def own_loop() -> asyncio.AbstractEventLoop:
+    """A loop for a host of the guest's own.  Not by the policy, which is the program's: it may hand out the very loop that
+    is to be the guest, or count."""
+    return asyncio.SelectorEventLoop()
 
 
 def check_loop(loop: asyncio.AbstractEventLoop) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from asyncio_guest._hosts import Host
 from asyncio_guest._running import running_loop
-from asyncio_guest.backends.asyncio import check_loop, no_running_loop
+from asyncio_guest.backends.asyncio import check_loop, no_running_loop, own_loop
 
 
 class _Attached:
@@ -103,7 +103,11 @@ class TornadoBackend:
         if obj is None and running_loop() is not None:
             obj = IOLoop.current()
         if obj is None:
-            return Host(tornado_ops, lambda dispatch: _Attached(IOLoop(make_current=False), True, dispatch), apart=True)
+            return Host(
+                tornado_ops,
+                lambda dispatch: _Attached(IOLoop(make_current=False, asyncio_loop=own_loop()), True, dispatch),
+                apart=True,
+            )
         if not self.accepts(obj):
             raise TypeError(f"not an IOLoop: {obj!r}")
         loop: Any = obj

@@ -103,3 +103,16 @@ def test_programs_with_loops_of_their_own(program: Any) -> None:
             print("none runs")
         print(asyncio_guest.totals()["turns"] > 3)
     """) == ["7", "True False 7", "none runs", "True"]
+
+
+def test_the_hosts_own_loop_is_not_the_policys(program: Any) -> None:
+    """A policy that hands out one loop only, as those of test_runners do, gave the guest itself for a host."""
+    assert program("""
+        class Policy(asyncio.DefaultEventLoopPolicy):
+            loop = asyncio.new_event_loop()
+            def new_event_loop(self):
+                return self.loop
+        asyncio.set_event_loop_policy(Policy())
+        asyncio_guest.install("asyncio", strategy=STRATEGY)
+        print(asyncio.run(main()))
+    """) == ["7"]
