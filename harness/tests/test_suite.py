@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def test_known_differences_are_checked(tmp_path: Path) -> None:
     suite.known_differences()
     path = tmp_path / "known.toml"
     path.write_text('[[expect]]\ncontender = "*"\n')
-    with pytest.raises(UsageError, match="needs exactly"):
+    with pytest.raises(UsageError, match="needs contender, test"):
         suite.known_differences(path)
 
 
@@ -116,3 +117,14 @@ def test_hosts_are_found() -> None:
     from harness import contenders
 
     assert listed <= set(contenders.hosts()), json.dumps(sorted(listed))
+
+
+def test_a_known_difference_of_another_python_does_not_count(tmp_path: Path) -> None:
+    row = (
+        '[[expect]]\ncontender = "guest/*"\ntest = "test_events.*"\nkinds = ["outcome"]\nreason = "r"\nissue = "i"\n'
+        'since = "s"\npython = "{}"\n'
+    )
+    path = tmp_path / "known.toml"
+    for python, counts in (("3.0", 0), ("%d.%d" % sys.version_info[:2], 1), ("3.*", 1)):
+        path.write_text(row.format(python))
+        assert len(suite.known_differences(path)) == counts
