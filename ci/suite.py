@@ -1,10 +1,10 @@
 """Run a target of the Makefile in another release of Debian, with that release's interpreters and toolkits.
 
-``make SUITE=NAME [TARGET] [PYTHON=...]`` comes here. The release lives in build/suite/NAME/root, made by debootstrap when
-it is not there, brought up to date when the list of packages has changed, else left as it is. The same ``make`` then
-runs inside, once for each interpreter, with the repository bound to the same path, a build directory of the release's
-own and results in results/latest/NAME-PYTHON; one table shows all of them at the end. Needs root, and the network only to
-make it.
+``make SUITE=NAME [TARGET] [PYTHON=...]`` comes here. The release lives in build/suite/NAME/root, made by debootstrap
+when it is not there, brought up to date when the list of packages has changed, else left as it is. The same ``make``
+then runs inside, once for each interpreter, with the repository bound to the same path, a build directory of the
+release's own and results in results/latest/NAME-PYTHON; one table shows all of them at the end. Needs root, and the
+network only to make it.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ path-exclude=/usr/share/man/*
 """
 INSIDE = "/usr/sbin:/usr/bin:/sbin:/bin"
 
-# $1 root, $2 repository, $3 build directory, $4 results or nothing; then the command. The outer shell is process 1 of the
-# name space and outlives the command (xvfb-run and sid's timeout misbehave as process 1). /tmp is the machine's: X servers
-# there and here share the numbers of their displays through it. The same authorities are trusted, for pip.
+# $1 root, $2 repository, $3 build directory, $4 results or nothing; then the command. The outer shell is process 1 of
+# the name space and outlives the command (xvfb-run and sid's timeout misbehave as process 1). /tmp is the machine's: X
+# servers there and here share the numbers of their displays through it. The same authorities are trusted, for pip.
 ENTER = """\
 root=$1 repository=$2 build=$3 results=$4; shift 4
 mount -t proc proc "$root/proc" && mount --rbind /dev "$root/dev" && mount --bind /tmp "$root/tmp" || exit 70
@@ -234,7 +234,7 @@ class Suite:
         env.update(PATH=INSIDE, HOME="/root", LANG="C.UTF-8", DEBIAN_FRONTEND="noninteractive", AG_SUITE=self.name)
         status = run(unshared(ENTER, self.root, ROOT, self.build, results or "", *command), log, env=env)
         if status == 70:
-            raise Problem(f"cannot mount what {self.name} needs: this needs root with the right to mount (CAP_SYS_ADMIN)")
+            raise Problem(f"cannot mount what {self.name} needs: root has no right to mount here (CAP_SYS_ADMIN)")
         return status
 
     def make(self, target: str, pythons: Sequence[str], variables: Sequence[str]) -> int:
@@ -245,11 +245,12 @@ class Suite:
             results = self.results(python)
             for old in (results.glob("*.json") if target in MEASURED else ()):
                 old.unlink()
-            # A root directory is not set up by hand: what pip has for an interpreter comes before a plain "conformance".
+            # A root directory is not set up by hand: what pip has for an interpreter comes before "conformance" too.
             targets = ["setup", target] if target in ("build", "conformance") else [target]
             status = self.inside(["make", *targets, f"PYTHON={python}", *variables], results=results)
             if status:
-                print(f"== {self.name}, {Path(python).name}: make {target} ended with {status}", file=sys.stderr, flush=True)
+                said = f"== {self.name}, {Path(python).name}: make {target} ended with {status}"
+                print(said, file=sys.stderr, flush=True)
             worst = max(worst, status)
         files = [self.results(python) / "conformance.json" for python in pythons]
         files = [file for file in files if file.exists()]
@@ -270,7 +271,8 @@ def mirror() -> str:
     try:
         release = Path("/etc/os-release").read_text()
         asked = subprocess.run(
-            ["apt-get", "indextargets", "--format", "$(ORIGIN) $(LABEL)|$(RELEASE)|$(REPO_URI)", "Created-By: Packages"],
+            ["apt-get", "indextargets", "Created-By: Packages",
+             "--format", "$(ORIGIN) $(LABEL)|$(RELEASE)|$(REPO_URI)"],
             capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False,
         )
     except OSError as error:
@@ -315,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("suite", choices=sorted(table()))
     parser.add_argument("target", choices=TARGETS)
     parser.add_argument("variables", nargs="*", metavar="NAME=VALUE", help="variables for the inner make")
-    parser.add_argument("--python", default="", metavar="NAMES", help="3.14, python3.14 or a path; several in one argument")
+    parser.add_argument("--python", default="", metavar="NAMES", help="3.14, python3.14 or a path; several in one")
     args = parser.parse_intermixed_args(arguments)
     for variable in args.variables:
         if "=" not in variable:
@@ -328,7 +330,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             suite.clean()
             return 0
         if not sys.platform.startswith("linux") or os.geteuid() != 0:
-            raise Problem(f"needs root on Linux, for debootstrap and mounts: sudo make SUITE={suite.name} {args.target}")
+            remedy = f"sudo make SUITE={suite.name} {args.target}"
+            raise Problem(f"needs root on Linux, for debootstrap and mounts: {remedy}")
         suite.ensure()
         return suite.make(args.target, pythons, args.variables)
     except Problem as problem:

@@ -72,7 +72,7 @@ def test_every_release_has_interpreters_and_packages(suite: ModuleType) -> None:
 
 
 def test_packages_of_a_release(suite: ModuleType) -> None:
-    lines = ["# a comment core", "gcc core", "debootstrap suite", "old test_asyncio bookworm", "new test_asyncio sid x", ""]
+    lines = ["# a comment core", "gcc core", "debootstrap suite", "old test bookworm", "new test_asyncio sid x", ""]
     environments = {"qt": {"packages": ["Qt==1"], "debian": ["python3-qt"]}, "x": {"packages": ["x==1"]}}
     found = suite.packages("sid", ROW, lines, environments)
     assert found == sorted({"gcc", "new", "libkqueue-dev", "python3-qt", *suite.NEEDED})
