@@ -31,6 +31,11 @@ class Snapshot:
     sigint: Any
 
 
+LIBFFI = re.compile(r"/libffi\.so[.0-9]*$")
+"""libffi 3.4 and later opens its own file at the first closure (of ctypes, of PyGObject) and maps its trampolines from it
+for the rest of the process's life; Debian 12's is built without."""
+
+
 def _fds() -> dict[int, str]:
     found = {}
     for name in os.listdir("/proc/self/fd"):
@@ -38,7 +43,7 @@ def _fds() -> dict[int, str]:
             target = os.readlink(f"/proc/self/fd/{name}")
         except OSError:
             continue  # the descriptor of the listing itself
-        if not (target.startswith("/proc/") and target.endswith("/fd")):
+        if not (target.startswith("/proc/") and target.endswith("/fd")) and not LIBFFI.search(target):
             found[int(name)] = target
     return found
 
