@@ -160,7 +160,10 @@ def dump_tasks(*_: Any) -> None:
 
 
 def arm_dumps() -> None:
-    """Stacks on fatal signals and on the watchdog's."""
+    """Stacks on fatal signals and on the watchdog's; Ctrl-C as in a terminal."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts its background jobs so, and programs inherit it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     faulthandler.enable(sys.stderr, all_threads=True)
     faulthandler.register(SIGNAL_STACKS, sys.stderr, all_threads=True, chain=False)
     signal.signal(SIGNAL_TASKS, dump_tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +33,7 @@ def test_a_module_goes_on_behind_a_hang_and_a_crash() -> None:
         "f_no_loop": "pass",
         "g_skipped": "skip",
         "h_subtests": "fail",
+        "i_ctrl_c": "pass",
     }
     assert "in test_b_hangs" in found[NAME + "b_hangs"].detail
     assert "in test_d_crashes" in found[NAME + "d_crashes"].detail
@@ -40,6 +42,18 @@ def test_a_module_goes_on_behind_a_hang_and_a_crash() -> None:
     assert found[NAME + "a_pass"].turns > 0 and found[NAME + "a_pass"].fast > 0
     assert found[NAME + "c_between"].turns > 0 and found[NAME + "c_between"].fast == 0
     assert found[NAME + "f_no_loop"].turns == 0
+
+
+def test_ctrl_c_works_in_a_background_job() -> None:
+    """A shell starts those with SIGINT ignored: a test of CPython's that sends it then spun for ever and ate memory."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Session(scale=1.0) as session:
+            runner = suite.Runner(session, "*ctrl_c", 3.0, "harness.tests.sample_suite")
+            found = runner.module(session.contender("plain"), "sample")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert {id: test.outcome for id, test in found.items()} == {NAME + "i_ctrl_c": "pass"}
 
 
 def test_differences() -> None:

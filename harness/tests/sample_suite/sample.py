@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import signal
 import time
 import unittest
 
@@ -39,3 +40,6 @@ class Sample(unittest.TestCase):
             with self.subTest(number=number):
                 self.assertNotEqual(number, 1)
 
+    def test_i_ctrl_c(self) -> None:
+        with self.assertRaises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
