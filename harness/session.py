@@ -552,8 +552,13 @@ class Ahead:
         gate = threading.Event()
         self._gates.append(gate)
         left = itertools.count(len(futures) - 1, -1)  # next() is atomic
+
+        def ended(_: object) -> None:
+            if next(left) == 0:
+                gate.set()
+
         for future in futures:
-            future.add_done_callback(lambda _: next(left) or gate.set())
+            future.add_done_callback(ended)
         return gate
 
     def result(self, name: str, id: str) -> Cell:
