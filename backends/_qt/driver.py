@@ -115,7 +115,7 @@ class QtDriver:
             first = gui.QWindow()
             first.resize(1, 1)
             first.show()
-            self.nested_loop(until=first.isExposed)
+            self.nested_loop(until=first.isExposed, ms=500)  # behind another window it never is
             first.destroy()
         self.abilities = frozenset(abilities)
 
