@@ -188,7 +188,8 @@ class Suite:
                 raise Problem(f"debootstrap is missing: apt-get install debootstrap{self._said()}")
         where = mirror()
         print(f"suite: {self.name}: debootstrap into {self.root.relative_to(ROOT)}, some minutes", flush=True)
-        script = 'exec debootstrap --variant=minbase --include=ca-certificates "$@"'
+        # A shell stays process 1 here too, and sees the processes of its own name space.
+        script = 'mount -t proc proc /proc && debootstrap --variant=minbase --include=ca-certificates "$@"; exit $?'
         if run(unshared(script, self.name, self.root, where), self.log):
             remove(self.root)
             raise Problem(f"debootstrap could not make {self.name}; it needs the network and a mirror that has this "
