@@ -42,6 +42,7 @@ CELL_FILES = (
     "session.py",
     "suite.py",
     "suite_cell.py",
+    "suite_pytest.py",
     "teardown.py",
     "tree.py",
     "verdicts.py",
