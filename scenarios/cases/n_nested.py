@@ -490,10 +490,12 @@ async def coroutine_in_nested(t: CaseContext) -> None:
     returned: list[str] = []
     opened = asyncio.Event()
     ended = asyncio.Event()
+    enough: list[bool] = []
 
     def outer() -> None:
         t.driver.call_from_host(opened.set)
-        t.driver.nested_loop(ms=300)
+        # Not for a time: it has to be open when the coroutine's own ends, on a machine that stalls too.
+        t.driver.nested_loop(until=lambda: bool(enough), ms=20_000)
         returned.append("outer")
         ended.set()
 
@@ -504,6 +506,7 @@ async def coroutine_in_nested(t: CaseContext) -> None:
         returned.append("inner")
         await beat.more(5)
         t.check(returned == ["inner"], "another order", returned=returned)
+        enough.append(True)
         await asyncio.wait_for(ended.wait(), 10)
         await beat.more(5)
 
