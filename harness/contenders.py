@@ -127,6 +127,17 @@ def strategies(host: str) -> tuple[str, ...]:
     return tuple(s for s in STRATEGIES if s in own) or STRATEGIES
 
 
+def environment_of(row: dict[str, Any]) -> str | None:
+    """The environment that a row's cells need with this interpreter: none where it has the module `unless` itself."""
+    module = row.get("unless")
+    if module is not None:
+        import importlib.util
+
+        if importlib.util.find_spec(module) is not None:
+            return None
+    return row.get("environment")
+
+
 def parse(name: str) -> Contender:
     """The contender called `name`.  Raises UsageError for a name that means nothing."""
     if name == "plain":
@@ -173,7 +184,7 @@ def parse(name: str) -> Contender:
             tuple(row.get("version", ())),
             tuple(sorted(row.get("process_fds", {}).items())),
             tuple(row.get("process_threads", ())),
-            row.get("environment"),
+            environment_of(row),
         )
     raise UsageError(unknown("contender", name, everything()))
 

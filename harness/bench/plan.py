@@ -76,6 +76,8 @@ BARS: dict[tuple[str, str], float] = {
     ("echo1", "guest/poll"): 0.9,
     **{("echo1", f"guest/{host}"): 0.8 for host in ("glib", *GUI)},
     ("echo1", "guest/tk"): 0.7,
+    # Each of the guest's turns is an iteration of the host's own, in Python.
+    **{("echo1", f"guest/{host}"): 0.6 for host in ("tornado", "asyncio")},
     ("echo1", "guest/tk@late"): 0.4,
     **{("ping500.p50", f"guest/{host}"): 1.3 for host in ("poll", "glib", "tk", *GUI)},
     # SDL can only be posted to.

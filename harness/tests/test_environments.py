@@ -102,3 +102,10 @@ def test_every_environment_named_in_the_table_exists() -> None:
     known = tomllib.loads((tree.TOP / "ci" / "environments.toml").read_text())
     for host, row in contenders.table().items():
         assert row.get("environment") is None or row["environment"] in known, host
+
+
+def test_an_environment_is_for_interpreters_without_the_module() -> None:
+    assert contenders.environment_of({}) is None
+    assert contenders.environment_of({"environment": "e"}) == "e"
+    assert contenders.environment_of({"environment": "e", "unless": "asyncio"}) is None
+    assert contenders.environment_of({"environment": "e", "unless": "ag_not_there"}) == "e"
