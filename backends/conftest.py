@@ -45,6 +45,8 @@ def environment(display: str | None = None, **extra: str) -> dict[str, str]:
                GSK_RENDERER="cairo")
     env.pop("DISPLAY", None)
     env.pop("WAYLAND_DISPLAY", None)
+    # The programs share modules that lie beside the tests: sample_user.
+    env["PYTHONPATH"] = os.pathsep.join(filter(None, [env.get("PYTHONPATH"), str(BACKENDS / "tests")]))
     if display is not None:
         env["DISPLAY"] = display
         env["GDK_BACKEND"] = "x11"

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from .. import _x11
+from .._driver import WindowDriver
 
 _FRAME_MS = 16
 
@@ -59,8 +59,7 @@ class _Frames:
         area = driver.area
         top = area.window()
         at = area.mapTo(top, driver.core.QPoint(10, 10))
-        self._witness = _x11.Witness(int(top.winId()), at.x(), at.y())
-        driver.witnesses.append(self._witness)
+        self._witness = driver.witness(int(top.winId()), at.x(), at.y())
         self._timer = _Timer(driver, _FRAME_MS, self._step, True)
 
     def _step(self) -> None:
@@ -73,12 +72,14 @@ class _Frames:
         return self._witness.stop()
 
 
-class QtDriver:
+class QtDriver(WindowDriver):
     """The driver; see ``scenarios.driver.HostDriver`` for the methods."""
 
-    flood_kinds: tuple[str, ...] = ("timer", "idle", "event")
+    abilities = frozenset({"host", "loop", "modal", "nested", "flood", "timer", "idle"})
+    flood_kinds = ("timer", "idle", "event")
 
     def __init__(self, name: str, core: Any, gui: Any, widgets: Any, window: bool) -> None:
+        super().__init__(window)
         self.name = name
         self.core = core
         self.gui = gui
@@ -98,17 +99,13 @@ class QtDriver:
                 dbus = importlib.import_module(f"{core.__name__.partition('.')[0]}.QtDBus")
                 dbus.QDBusConnection.sessionBus().isConnected()
         self.timers: set[_Timer] = set()
-        self.witnesses: list[_x11.Witness] = []
         self.number = 0
         self._loops: list[Any] = []
         self._modals: list[Any] = []
-        self._clicks: list[Callable[[], Any]] = []
         self._calls: collections.deque[Callable[[], Any]] = collections.deque()
         self._receiver = self._make_receiver()
         self._top: Any = None
-        abilities = {"host", "loop", "modal", "nested", "flood", "timer", "idle"}
         if window:
-            abilities |= {"window", "paint", "input"}
             self._build()
         else:
             # The thread that reads the X server's events makes its descriptors when it runs: one event is one proof.
@@ -117,7 +114,6 @@ class QtDriver:
             first.show()
             self.nested_loop(until=first.isExposed, ms=500)  # behind another window it never is
             first.destroy()
-        self.abilities = frozenset(abilities)
 
     def _make_receiver(self) -> Any:
         driver, core = self, self.core
@@ -154,7 +150,7 @@ class QtDriver:
         self.area.setFixedSize(300, 80)
         self._button = widgets.QPushButton("test")
         self._button.setFocusPolicy(self.core.Qt.FocusPolicy.NoFocus)
-        self._button.clicked.connect(self._clicked)
+        self._button.clicked.connect(self.clicked)
         self._entry = widgets.QLineEdit()
         box = widgets.QVBoxLayout(top)
         for widget in (self.area, self._button, self._entry):
@@ -173,13 +169,8 @@ class QtDriver:
         handle = widget.windowHandle()
         return bool(widget.isVisible() and handle is not None and handle.isExposed())
 
-    def _need(self, ability: str) -> None:
-        if ability not in self.abilities:
-            raise _x11.unsupported(ability)
-
-    def _clicked(self, *_: Any) -> None:
-        for fn in list(self._clicks):
-            _call(fn)
+    def clicked(self, *_: Any) -> None:
+        _call(super().clicked)
 
     # Callbacks
 
@@ -199,23 +190,11 @@ class QtDriver:
     def nested_loop(self, *, until: Callable[[], bool] | None = None, ms: int | None = None) -> None:
         loop = self.core.QEventLoop()
         self._loops.append(loop)
-        timers: list[_Timer] = []
-        if until is not None:
-            condition = until
-
-            def ask() -> None:
-                if condition():
-                    loop.quit()
-
-            timers.append(_Timer(self, 5, ask, True))
-        if ms is not None:
-            timers.append(_Timer(self, ms, loop.quit, False))
         try:
-            loop.exec()
+            with self.ended_by(loop.quit, until, ms):
+                loop.exec()
         finally:
             self._loops.remove(loop)
-            for timer in timers:
-                timer.cancel()
 
     def end_nested(self) -> None:
         self._loops[-1].quit()
@@ -229,7 +208,7 @@ class QtDriver:
         timer = _Timer(self, 5, look, True)
 
     def open_modal(self, on_open: Callable[[], Any]) -> str:
-        self._need("modal")
+        self.need("modal")
         message = self.widgets.QMessageBox
         buttons = message.StandardButton.Ok | message.StandardButton.Cancel
         box = message(message.Icon.Question, "conformance", "A modal dialog.", buttons, self._top)
@@ -248,7 +227,7 @@ class QtDriver:
         self._modals[-1].button(kind.Ok if answer == "ok" else kind.Cancel).click()
 
     def open_menu(self, on_open: Callable[[], Any]) -> None:
-        self._need("window")
+        self.need("window")
         self._when_exposed(self._menu, on_open)
         self._menu.popup(self._top.mapToGlobal(self.core.QPoint(40, 40)))
 
@@ -261,73 +240,50 @@ class QtDriver:
     # Load and frames
 
     def flood(self, kind: str) -> Callable[[], int]:
-        if kind not in self.flood_kinds:
-            raise _x11.unsupported(f"flood of {kind}")
+        if kind != "timer":
+            return super().flood(kind)
+        # One timer that never rests: a chain of them is what Qt has for idle work.
         count = 0
-        stopped = False
 
         def step() -> None:
             nonlocal count
-            if not stopped:
-                count += 1
-                again()
+            count += 1
 
-        def again() -> None:
-            if kind == "event":
-                self.call_from_host(step)
-            elif kind == "idle":
-                self.host_idle(step)
+        timer = _Timer(self, 0, step, True)
 
         def stop() -> int:
-            nonlocal stopped
-            stopped = True
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
             return count
 
-        timer = _Timer(self, 0, step, True) if kind == "timer" else None
-        again()
         return stop
 
-    def frames(self) -> _Frames:
-        self._need("paint")
+    def count_frames(self) -> _Frames:
         return _Frames(self)
 
     # Input
 
-    def inject_input(self, what: str, arg: Any = None) -> None:
-        self._need("input")
-        if what == "click":
-            at = self._button.mapToGlobal(self._button.rect().center())
-            _x11.click(at.x(), at.y())
-        elif what == "key":
-            # Without a window manager nobody gives the window the keyboard; the server has it when Qt has said so.
-            self._entry.setFocus()
-            self._top.activateWindow()
-            if not self._top.isActiveWindow():
-                self.nested_loop(until=self._top.isActiveWindow, ms=2000)
-            _x11.key(arg)
-        elif what == "move":
-            x, y = arg if arg is not None else (5, 5)
-            at = self._top.mapToGlobal(self.core.QPoint(x, y))
-            _x11.move(at.x(), at.y())
-        elif what in ("press", "release"):
-            _x11.button(what == "press")
-        else:
-            raise ValueError(f"unknown input {what!r}")
+    def on_screen(self, x: int, y: int) -> tuple[int, int]:
+        at = self._top.mapToGlobal(self.core.QPoint(x, y))
+        return at.x(), at.y()
 
-    def on_click(self, fn: Callable[[], Any]) -> None:
-        self._need("window")
-        self._clicks.append(fn)
+    def button_centre(self) -> tuple[int, int]:
+        at = self._button.mapToGlobal(self._button.rect().center())
+        return at.x(), at.y()
 
-    def entry_text(self) -> str:
-        self._need("window")
+    def take_keyboard(self) -> None:
+        # The server has it when Qt has said so.
+        self._entry.setFocus()
+        self._top.activateWindow()
+        if not self._top.isActiveWindow():
+            self.nested_loop(until=self._top.isActiveWindow, ms=2000)
+
+    def typed(self) -> str:
         return str(self._entry.text())
 
     # The application's main loop
 
     def destroy_window(self) -> None:
-        self._need("window")
+        self.need("window")
         if self._top is not None:
             top, self._top = self._top, None
             top.close()
@@ -344,8 +300,7 @@ class QtDriver:
         return self.app
 
     def close(self) -> None:
-        for witness in self.witnesses:
-            witness.kill()
+        super().close()
         for timer in list(self.timers):
             timer.cancel()
         if self._top is not None:

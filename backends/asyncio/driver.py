@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
-from .. import _x11
+from .._driver import Driver
 
 
 class _Timer:
@@ -32,7 +32,7 @@ class _Timer:
         self._cancel()
 
 
-class AsyncioDriver:
+class AsyncioDriver(Driver):
     """The driver; see ``scenarios.driver.HostDriver`` for the methods.
 
     For a host that puts an API of its own before an asyncio loop, a subclass gives that loop and overrides
@@ -56,32 +56,6 @@ class AsyncioDriver:
     def host_timer(self, ms: int, fn: Callable[[], Any], *, repeat: bool = False) -> Any:
         return _Timer(self.later, ms, fn, repeat)
 
-    def flood(self, kind: str) -> Callable[[], int]:
-        if kind not in self.flood_kinds:
-            raise _x11.unsupported(f"flood of {kind}")
-        count = 0
-        stopped = False
-
-        def step() -> None:
-            nonlocal count
-            if not stopped:
-                count += 1
-                schedule()
-
-        def schedule() -> None:
-            if kind == "timer":
-                self.host_timer(0, step)
-            else:
-                self.call_from_host(step)
-
-        def stop() -> int:
-            nonlocal stopped
-            stopped = True
-            return count
-
-        schedule()
-        return stop
-
     def run(self) -> None:
         self._loop.run_forever()
 
@@ -96,22 +70,6 @@ class AsyncioDriver:
     def close(self) -> None:
         if not self._loop.is_running():
             self._loop.close()
-
-
-def _refusal(method: str) -> Callable[..., NoReturn]:
-    def refuse(self: AsyncioDriver, *args: Any, **kwargs: Any) -> NoReturn:
-        raise _x11.unsupported(method)
-
-    refuse.__name__ = method
-    refuse.__doc__ = "Not something that this host has."
-    return refuse
-
-
-for _name in (
-    "host_idle nested_loop end_nested open_modal close_modal open_menu close_menu process_events frames "
-    "inject_input on_click entry_text destroy_window"
-).split():
-    setattr(AsyncioDriver, _name, _refusal(_name))
 
 
 def make_driver(window: bool = False) -> AsyncioDriver:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
-from .. import _x11
+from .._driver import Driver
 from .queue_loop import QueueLoop
 
 
@@ -26,7 +26,7 @@ class _Timer:
         self._loop.cancel(self._timer)
 
 
-class CallablesDriver:
+class CallablesDriver(Driver):
     """The driver; see ``scenarios.driver.HostDriver`` for the methods."""
 
     name = "callables"
@@ -47,22 +47,8 @@ class CallablesDriver:
 
     def nested_loop(self, *, until: Callable[[], bool] | None = None, ms: int | None = None) -> None:
         depth = self._loop.depth + 1
-        timers: list[_Timer] = []
-        if until is not None:
-            condition = until
-
-            def ask() -> None:
-                if condition():
-                    self._loop.quit(depth)
-
-            timers.append(_Timer(self._loop, 5, ask, True))
-        if ms is not None:
-            timers.append(_Timer(self._loop, ms, lambda: self._loop.quit(depth), False))
-        try:
+        with self.ended_by(lambda: self._loop.quit(depth), until, ms):
             self._loop.run()
-        finally:
-            for timer in timers:
-                timer.cancel()
 
     def end_nested(self) -> None:
         self._loop.quit()
@@ -70,34 +56,6 @@ class CallablesDriver:
     def process_events(self) -> None:
         while self._loop.step(False):
             pass
-
-    def flood(self, kind: str) -> Callable[[], int]:
-        if kind not in self.flood_kinds:
-            raise _x11.unsupported(f"flood of {kind}")
-        count = 0
-        stopped = False
-
-        def step() -> None:
-            nonlocal count
-            if not stopped:
-                count += 1
-                schedule()
-
-        def schedule() -> None:
-            if kind == "timer":
-                self.host_timer(0, step)
-            elif kind == "idle":
-                self.host_idle(step)
-            else:
-                self.call_from_host(step)
-
-        def stop() -> int:
-            nonlocal stopped
-            stopped = True
-            return count
-
-        schedule()
-        return stop
 
     def run(self) -> None:
         self._loop.run()
@@ -109,24 +67,6 @@ class CallablesDriver:
 
     def toolkit(self) -> Any:
         return self._loop
-
-    def close(self) -> None:
-        pass
-
-
-def _refusal(method: str) -> Callable[..., NoReturn]:
-    def refuse(self: CallablesDriver, *args: Any, **kwargs: Any) -> NoReturn:
-        raise _x11.unsupported(method)
-
-    refuse.__name__ = method
-    refuse.__doc__ = "Not something that this host has."
-    return refuse
-
-
-for _name in (
-    "open_modal close_modal open_menu close_menu frames inject_input on_click entry_text destroy_window"
-).split():
-    setattr(CallablesDriver, _name, _refusal(_name))
 
 
 def make_driver(window: bool = False) -> CallablesDriver:

@@ -6,11 +6,12 @@ It knows no guest.  GTK's drivers build on it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 from gi.repository import GLib
 
 from .. import _x11
+from .._driver import Driver
 
 
 class _Timer:
@@ -43,7 +44,7 @@ def _once(fn: Callable[[], Any]) -> bool:
     return False
 
 
-class GlibDriver:
+class GlibDriver(Driver):
     """The driver; see ``scenarios.driver.HostDriver`` for the methods."""
 
     name = "glib"
@@ -68,23 +69,11 @@ class GlibDriver:
     def nested_loop(self, *, until: Callable[[], bool] | None = None, ms: int | None = None) -> None:
         loop = GLib.MainLoop()
         self._nested.append(loop)
-        timers: list[_Timer] = []
-        if until is not None:
-            condition = until
-
-            def ask() -> None:
-                if condition():
-                    loop.quit()
-
-            timers.append(_Timer(5, ask, True))
-        if ms is not None:
-            timers.append(_Timer(ms, loop.quit, False))
         try:
-            loop.run()
+            with self.ended_by(loop.quit, until, ms):
+                loop.run()
         finally:
             self._nested.remove(loop)
-            for timer in timers:
-                timer.cancel()
 
     def end_nested(self) -> None:
         self._nested[-1].quit()
@@ -126,24 +115,6 @@ class GlibDriver:
 
     def toolkit(self) -> Any:
         return self._loop
-
-    def close(self) -> None:
-        pass
-
-
-def _refusal(method: str) -> Callable[..., NoReturn]:
-    def refuse(self: GlibDriver, *args: Any, **kwargs: Any) -> NoReturn:
-        raise _x11.unsupported(method)
-
-    refuse.__name__ = method
-    refuse.__doc__ = "Not something that this host has."
-    return refuse
-
-
-for _name in (
-    "open_modal close_modal open_menu close_menu frames inject_input on_click entry_text destroy_window"
-).split():
-    setattr(GlibDriver, _name, _refusal(_name))
 
 
 def make_driver(window: bool = False) -> GlibDriver:

@@ -16,6 +16,7 @@ gi.require_version("GdkX11", "3.0")
 from gi.repository import Gdk, GdkPixbuf, GdkX11, GLib, Gtk  # noqa: E402
 
 from .. import _x11  # noqa: E402
+from .._driver import WindowDriver  # noqa: E402
 from ..glib.driver import GlibDriver  # noqa: E402
 
 
@@ -30,8 +31,7 @@ class _Frames:
         self._number = 0
         window = self._image.get_window()
         x, y = self._image.translate_coordinates(self._image.get_toplevel(), 10, 10)
-        self._witness = _x11.Witness(GdkX11.X11Window.get_xid(window.get_effective_toplevel()), x, y)
-        driver._witnesses.append(self._witness)
+        self._witness = driver.witness(GdkX11.X11Window.get_xid(window.get_effective_toplevel()), x, y)
         self._tick: int | None = self._image.add_tick_callback(self._on_tick)
 
     def _on_tick(self, image: Gtk.Widget, clock: Gdk.FrameClock) -> bool:
@@ -49,28 +49,23 @@ class _Frames:
         return self._witness.stop()
 
 
-class Gtk3Driver(GlibDriver):
+class Gtk3Driver(WindowDriver, GlibDriver):
     """The driver; see ``scenarios.driver.HostDriver`` for the methods."""
 
     name = "gtk3"
-    flood_kinds: tuple[str, ...] = ("timer", "idle", "event")
+    abilities = GlibDriver.abilities | {"modal"}
 
     def __init__(self, window: bool) -> None:
         ok, _ = Gtk.init_check(None)
         if not ok:
             raise RuntimeError("GTK cannot open the display")
-        super().__init__()
+        WindowDriver.__init__(self, window)
+        GlibDriver.__init__(self)
         self._modals: list[Gtk.Dialog] = []
-        self._witnesses: list[_x11.Witness] = []
-        self._clicks: list[Callable[[], Any]] = []
         self._toplevel: Gtk.Window | None = None
-        abilities = {"host", "loop", "modal", "nested", "flood", "timer", "idle"}
         if window:
-            abilities |= {"window", "paint", "input"}
+            self.flood_kinds = (*self.flood_kinds, "event")
             self._build()
-        else:
-            self.flood_kinds = ("timer", "idle")
-        self.abilities = frozenset(abilities)
 
     def _build(self) -> None:
         settings = Gtk.Settings.get_default()
@@ -84,7 +79,7 @@ class Gtk3Driver(GlibDriver):
         self._image = Gtk.Image.new_from_pixbuf(pixbuf)
         self._button = Gtk.Button(label="test")
         self._button.set_can_focus(False)
-        self._button.connect("clicked", self._clicked)
+        self._button.connect("clicked", self.clicked)
         self._entry = Gtk.Entry()
         for widget in (self._image, self._button, self._entry):
             box.pack_start(widget, False, False, 0)
@@ -115,18 +110,10 @@ class Gtk3Driver(GlibDriver):
     def _destroyed(self, *_: Any) -> None:
         self._toplevel = None
 
-    def _need(self, ability: str) -> None:
-        if ability not in self.abilities:
-            raise _x11.unsupported(ability)
-
-    def _clicked(self, *_: Any) -> None:
-        for fn in list(self._clicks):
-            fn()
-
     # Dialogs and menus
 
     def open_modal(self, on_open: Callable[[], Any]) -> str:
-        self._need("modal")
+        self.need("modal")
         dialog = Gtk.MessageDialog(
             transient_for=self._toplevel,
             modal=True,
@@ -153,7 +140,7 @@ class Gtk3Driver(GlibDriver):
         self._modals[-1].get_widget_for_response(response).clicked()
 
     def open_menu(self, on_open: Callable[[], Any]) -> None:
-        self._need("window")
+        self.need("window")
 
         def mapped(*_: Any) -> None:
             self._menu.disconnect(handler)
@@ -172,7 +159,7 @@ class Gtk3Driver(GlibDriver):
     # Load and frames
 
     def flood(self, kind: str) -> Callable[[], int]:
-        if kind != "event" or "window" not in self.abilities:
+        if kind != "event" or kind not in self.flood_kinds:
             return super().flood(kind)
         window: Any = self._toplevel
         count = 0
@@ -204,48 +191,36 @@ class Gtk3Driver(GlibDriver):
         post()
         return stop
 
-    def frames(self) -> _Frames:
-        self._need("paint")
+    def count_frames(self) -> _Frames:
         return _Frames(self)
 
     # Input
 
-    def inject_input(self, what: str, arg: Any = None) -> None:
-        self._need("input")
+    def on_screen(self, x: int, y: int) -> tuple[int, int]:
         assert self._toplevel is not None
         _, left, top = self._toplevel.get_window().get_origin()
-        if what == "click":
-            x, y = self._button.translate_coordinates(self._toplevel, 0, 0)
-            allocation = self._button.get_allocation()
-            _x11.click(left + x + allocation.width // 2, top + y + allocation.height // 2)
-        elif what == "key":
-            # Without a window manager nobody gives the window the keyboard.
-            if not self._entry.has_focus():
-                self._entry.grab_focus_without_selecting()
-                self._entry.set_position(-1)
-            self._toplevel.get_window().focus(Gdk.CURRENT_TIME)
-            Gdk.Display.get_default().sync()
-            _x11.key(arg)
-        elif what == "move":
-            x, y = arg if arg is not None else (5, 5)
-            _x11.move(left + x, top + y)
-        elif what in ("press", "release"):
-            _x11.button(what == "press")
-        else:
-            raise ValueError(f"unknown input {what!r}")
+        return left + x, top + y
 
-    def on_click(self, fn: Callable[[], Any]) -> None:
-        self._need("window")
-        self._clicks.append(fn)
+    def button_centre(self) -> tuple[int, int]:
+        x, y = self._button.translate_coordinates(self._toplevel, 0, 0)
+        allocation = self._button.get_allocation()
+        return self.on_screen(x + allocation.width // 2, y + allocation.height // 2)
 
-    def entry_text(self) -> str:
-        self._need("window")
+    def take_keyboard(self) -> None:
+        assert self._toplevel is not None
+        if not self._entry.has_focus():
+            self._entry.grab_focus_without_selecting()
+            self._entry.set_position(-1)
+        self._toplevel.get_window().focus(Gdk.CURRENT_TIME)
+        Gdk.Display.get_default().sync()
+
+    def typed(self) -> str:
         return str(self._entry.get_text())
 
     # The application's main loop
 
     def destroy_window(self) -> None:
-        self._need("window")
+        self.need("window")
         if self._toplevel is not None:
             self._toplevel.destroy()
 
@@ -261,8 +236,7 @@ class Gtk3Driver(GlibDriver):
         return self.name
 
     def close(self) -> None:
-        for witness in self._witnesses:
-            witness.kill()
+        super().close()
         if self._toplevel is not None:
             self._toplevel.destroy()
             self.process_events()

@@ -17,7 +17,7 @@ gi.require_version("GdkX11", "4.0")
 gi.require_version("Graphene", "1.0")
 from gi.repository import Gdk, GdkX11, Gio, GLib, Graphene, Gtk  # noqa: E402
 
-from .. import _x11  # noqa: E402
+from .._driver import WindowDriver  # noqa: E402
 from ..glib.driver import GlibDriver  # noqa: E402
 
 WIDTH, HEIGHT = 300, 80
@@ -39,8 +39,7 @@ class _Frames:
         self._widget = driver._picture
         self._number = 0
         x, y = driver._place(self._widget, 10, 10)
-        self._witness = _x11.Witness(driver._xid(), x, y)
-        driver._witnesses.append(self._witness)
+        self._witness = driver.witness(driver._xid(), x, y)
         self._tick: int | None = self._widget.add_tick_callback(self._on_tick)
 
     def _on_tick(self, widget: Gtk.Widget, clock: Gdk.FrameClock) -> bool:
@@ -56,27 +55,22 @@ class _Frames:
         return self._witness.stop()
 
 
-class Gtk4Driver(GlibDriver):
+class Gtk4Driver(WindowDriver, GlibDriver):
     """The driver; see ``scenarios.driver.HostDriver`` for the methods."""
 
     name = "gtk4"
-    flood_kinds: tuple[str, ...] = ("timer", "idle", "event")
+    abilities = GlibDriver.abilities | {"modal"}
 
     def __init__(self, window: bool) -> None:
         if not Gtk.init_check():
             raise RuntimeError("GTK cannot open the display")
-        super().__init__()
+        WindowDriver.__init__(self, window)
+        GlibDriver.__init__(self)
         self._modals: list[_Dialog] = []
-        self._witnesses: list[_x11.Witness] = []
-        self._clicks: list[Callable[[], Any]] = []
         self._toplevel: Gtk.Window | None = None
-        abilities = {"host", "loop", "modal", "nested", "flood", "timer", "idle"}
         if window:
-            abilities |= {"window", "paint", "input"}
+            self.flood_kinds = (*self.flood_kinds, "event")
             self._build()
-        else:
-            self.flood_kinds = ("timer", "idle")
-        self.abilities = frozenset(abilities)
 
     def _build(self) -> None:
         settings = Gtk.Settings.get_default()
@@ -89,7 +83,7 @@ class Gtk4Driver(GlibDriver):
         self._picture = Gtk.Picture.new_for_paintable(_picture(0))
         self._picture.set_size_request(WIDTH, HEIGHT)
         self._button = Gtk.Button(label="test", can_focus=False)
-        self._button.connect("clicked", self._clicked)
+        self._button.connect("clicked", self.clicked)
         self._entry = Gtk.Entry()
         for widget in (self._picture, self._button, self._entry):
             box.append(widget)
@@ -114,14 +108,6 @@ class Gtk4Driver(GlibDriver):
     def _destroyed(self, *_: Any) -> None:
         self._toplevel = None
 
-    def _need(self, ability: str) -> None:
-        if ability not in self.abilities:
-            raise _x11.unsupported(ability)
-
-    def _clicked(self, *_: Any) -> None:
-        for fn in list(self._clicks):
-            fn()
-
     def _xid(self) -> int:
         assert self._toplevel is not None
         return int(GdkX11.X11Surface.get_xid(self._toplevel.get_surface()))
@@ -135,7 +121,7 @@ class Gtk4Driver(GlibDriver):
     # Dialogs and menus
 
     def open_modal(self, on_open: Callable[[], Any]) -> str:
-        self._need("modal")
+        self.need("modal")
         dialog = _Dialog(self._toplevel, lambda: self.call_from_host(on_open))
         self._modals.append(dialog)
         try:
@@ -147,7 +133,7 @@ class Gtk4Driver(GlibDriver):
         self._modals[-1].buttons["ok" if answer == "ok" else "cancel"].emit("clicked")
 
     def open_menu(self, on_open: Callable[[], Any]) -> None:
-        self._need("window")
+        self.need("window")
 
         def mapped(*_: Any) -> None:
             self._menu.disconnect(handler)
@@ -162,7 +148,7 @@ class Gtk4Driver(GlibDriver):
     # Load and frames
 
     def flood(self, kind: str) -> Callable[[], int]:
-        if kind != "event" or "window" not in self.abilities:
+        if kind != "event" or kind not in self.flood_kinds:
             return super().flood(kind)
         # GTK 4 posts no events to itself: these go by the X server, some of them on their way at any time. A
         # property that nobody reads changes, and the server tells.
@@ -196,54 +182,40 @@ class Gtk4Driver(GlibDriver):
             post()
         return stop
 
-    def frames(self) -> _Frames:
-        self._need("paint")
+    def count_frames(self) -> _Frames:
         return _Frames(self)
 
     # Input
 
-    def inject_input(self, what: str, arg: Any = None) -> None:
-        self._need("input")
-        assert self._toplevel is not None
+    def on_screen(self, x: int, y: int) -> tuple[int, int]:
         # Without a window manager the window is in the screen's corner.
-        if what == "click":
-            width, height = self._button.get_width(), self._button.get_height()
-            _x11.click(*self._place(self._button, width / 2, height / 2))
-        elif what == "key":
-            surface = self._toplevel.get_surface()
-            if self._toplevel.get_focus() is None:
-                self._entry.grab_focus_without_selecting()
-                self._entry.set_position(-1)
-            # ... and nobody gives it the keyboard.
-            surface.focus(Gdk.CURRENT_TIME)
-            surface.get_display().sync()
-            _x11.key(arg)
-        elif what == "move":
-            _x11.move(*(arg if arg is not None else (5, 5)))
-        elif what in ("press", "release"):
-            _x11.button(what == "press")
-        else:
-            raise ValueError(f"unknown input {what!r}")
+        return x, y
 
-    def on_click(self, fn: Callable[[], Any]) -> None:
-        self._need("window")
-        self._clicks.append(fn)
+    def button_centre(self) -> tuple[int, int]:
+        return self._place(self._button, self._button.get_width() / 2, self._button.get_height() / 2)
 
-    def entry_text(self) -> str:
-        self._need("window")
+    def take_keyboard(self) -> None:
+        assert self._toplevel is not None
+        surface = self._toplevel.get_surface()
+        if self._toplevel.get_focus() is None:
+            self._entry.grab_focus_without_selecting()
+            self._entry.set_position(-1)
+        surface.focus(Gdk.CURRENT_TIME)
+        surface.get_display().sync()
+
+    def typed(self) -> str:
         return str(self._entry.get_text())
 
     # The application's main loop
 
     def destroy_window(self) -> None:
-        self._need("window")
+        self.need("window")
         if self._toplevel is not None:
             self._menu.unparent()
             self._toplevel.destroy()
 
     def close(self) -> None:
-        for witness in self._witnesses:
-            witness.kill()
+        super().close()
         if self._toplevel is not None:
             self.destroy_window()
             self.process_events()

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
-from .. import _x11
+from .._driver import Driver
 
 
-class PollDriver:
+class PollDriver(Driver):
     """The driver; see ``scenarios.driver.HostDriver`` for the methods."""
 
     name = "poll"
     abilities = frozenset({"host"})
-    flood_kinds: tuple[str, ...] = ()
 
     @staticmethod
     def _guest() -> Any:
@@ -49,25 +48,6 @@ class PollDriver:
 
     def toolkit(self) -> str:
         return "poll"
-
-    def close(self) -> None:
-        pass
-
-
-def _refusal(method: str) -> Callable[..., NoReturn]:
-    def refuse(self: PollDriver, *args: Any, **kwargs: Any) -> NoReturn:
-        raise _x11.unsupported(method)
-
-    refuse.__name__ = method
-    refuse.__doc__ = "Not something that this host has."
-    return refuse
-
-
-for _name in (
-    "host_timer host_idle nested_loop end_nested open_modal close_modal open_menu close_menu process_events flood frames "
-    "inject_input on_click entry_text destroy_window"
-).split():
-    setattr(PollDriver, _name, _refusal(_name))
 
 
 def make_driver(window: bool = False) -> PollDriver:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable
-from typing import Any, NoReturn
+from typing import Any
 
 import pygame
 
 from asyncio_guest.backends.sdl2 import Loop
 
 from .. import _x11
+from .._driver import WindowDriver
 
 _FRAME_MS = 16
 _BUTTON = pygame.Rect(10, 100, 80, 30)
@@ -54,8 +55,7 @@ class _Frames:
 
     def __init__(self, driver: SdlDriver) -> None:
         self._number = 0
-        self._witness = _x11.Witness(pygame.display.get_wm_info()["window"], 10, 10)
-        driver._witnesses.append(self._witness)
+        self._witness = driver.witness(pygame.display.get_wm_info()["window"], 10, 10)
         self._timer = _Timer(driver, _FRAME_MS, self._step, True)
 
     def _step(self) -> None:
@@ -69,23 +69,20 @@ class _Frames:
         return self._witness.stop()
 
 
-class SdlDriver:
+class SdlDriver(WindowDriver):
     """The driver; see ``scenarios.driver.HostDriver`` for the methods."""
 
     name = "sdl2"
-    flood_kinds: tuple[str, ...] = ("event",)
+    abilities = frozenset({"host", "loop", "nested", "flood", "timer"})
+    flood_kinds = ("event",)
 
     def __init__(self, window: bool) -> None:
-        abilities = {"host", "loop", "nested", "flood", "timer"}
+        super().__init__(window)
         if window:
-            abilities |= {"window", "paint", "input"}
             os.environ["SDL_VIDEO_WINDOW_POS"] = "20,20"
         else:
             os.environ["SDL_VIDEODRIVER"] = "dummy"
-        self.abilities = frozenset(abilities)
         pygame.display.init()
-        self._witnesses: list[_x11.Witness] = []
-        self._clicks: list[Callable[[], Any]] = []
         self._timers: dict[int, _Timer] = {}
         self._free_types: list[int] = []
         self._call = pygame.event.custom_type()
@@ -114,10 +111,6 @@ class SdlDriver:
         while not pygame.key.get_focused():
             pygame.event.wait(20)
 
-    def _need(self, ability: str) -> None:
-        if ability not in self.abilities:
-            raise _x11.unsupported(ability)
-
     # Callbacks: what any program of pygame's does with its events
 
     def _on_event(self, event: pygame.event.Event) -> None:
@@ -127,8 +120,7 @@ class SdlDriver:
             elif event.type in self._timers:
                 self._timers[event.type]._fire()
             elif event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and _BUTTON.collidepoint(event.pos):
-                for fn in list(self._clicks):
-                    fn()
+                self.clicked()
             elif event.type == pygame.TEXTINPUT:
                 self._text += event.text
         except Exception:
@@ -146,31 +138,19 @@ class SdlDriver:
     def nested_loop(self, *, until: Callable[[], bool] | None = None, ms: int | None = None) -> None:
         depth = len(self._nested)
         self._nested.append(False)
-        timers: list[_Timer] = []
-        if until is not None:
-            condition = until
-
-            def ask() -> None:
-                if condition():
-                    self._nested[depth] = True
-
-            timers.append(_Timer(self, 5, ask, True))
-        if ms is not None:
-            timers.append(_Timer(self, ms, lambda: self._nested.__setitem__(depth, True), False))
         try:
-            while not self._nested[depth]:
-                self._loop.step()
+            with self.ended_by(lambda: self._nested.__setitem__(depth, True), until, ms):
+                while not self._nested[depth]:
+                    self._loop.step()
         finally:
             del self._nested[depth:]
-            for timer in timers:
-                timer.cancel()
 
     def end_nested(self) -> None:
         self._nested[-1] = True
 
     def open_menu(self, on_open: Callable[[], Any]) -> None:
         # In pygame a menu is what the program draws, and a loop of its own while it is open.
-        self._need("window")
+        self.need("window")
         surface = pygame.display.get_surface()
         before = surface.copy()
         pygame.draw.rect(surface, "white", (100, 90, 80, 60))
@@ -189,69 +169,27 @@ class SdlDriver:
 
     # Load and frames
 
-    def flood(self, kind: str) -> Callable[[], int]:
-        if kind not in self.flood_kinds:
-            raise _x11.unsupported(f"flood of {kind}")
-        count = 0
-        stopped = False
-
-        def step() -> None:
-            nonlocal count
-            if not stopped:
-                count += 1
-                self.call_from_host(step)
-
-        def stop() -> int:
-            nonlocal stopped
-            stopped = True
-            return count
-
-        self.call_from_host(step)
-        return stop
-
-    def frames(self) -> _Frames:
-        self._need("paint")
+    def count_frames(self) -> _Frames:
         return _Frames(self)
 
     # Input
 
-    def inject_input(self, what: str, arg: Any = None) -> None:
-        self._need("input")
-        window = pygame.display.get_wm_info()["window"]
-        if what == "click":
-            _x11.click(*_x11.origin(window, *_BUTTON.center))
-        elif what == "key":
-            _x11.key(arg)
-        elif what == "move":
-            _x11.move(*_x11.origin(window, *(arg if arg is not None else (5, 5))))
-        elif what in ("press", "release"):
-            _x11.button(what == "press")
-        else:
-            raise ValueError(f"unknown input {what!r}")
+    def on_screen(self, x: int, y: int) -> tuple[int, int]:
+        return _x11.origin(pygame.display.get_wm_info()["window"], x, y)
 
-    def on_click(self, fn: Callable[[], Any]) -> None:
-        self._need("window")
-        self._clicks.append(fn)
+    def button_centre(self) -> tuple[int, int]:
+        return self.on_screen(*_BUTTON.center)
 
-    def entry_text(self) -> str:
-        self._need("window")
+    def take_keyboard(self) -> None:
+        pass  # the window has it since it was made
+
+    def typed(self) -> str:
         return self._text
-
-    # What pygame does not have
-
-    def host_idle(self, fn: Callable[[], Any]) -> NoReturn:
-        raise _x11.unsupported("idle")
-
-    def open_modal(self, on_open: Callable[[], Any]) -> NoReturn:
-        raise _x11.unsupported("modal")
-
-    def close_modal(self, answer: str = "ok") -> NoReturn:
-        raise _x11.unsupported("modal")
 
     # The application's main loop
 
     def destroy_window(self) -> None:
-        self._need("window")
+        self.need("window")
         before = os.listdir("/proc/self/fd")
         pygame.display.quit()
         self.closed_fds = frozenset(int(fd) for fd in before if not os.path.exists(f"/proc/self/fd/{fd}"))
@@ -266,8 +204,7 @@ class SdlDriver:
         return self._loop
 
     def close(self) -> None:
-        for witness in self._witnesses:
-            witness.kill()
+        super().close()
         pygame.quit()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from tkinter import messagebox
 from typing import Any
 
-from .. import _x11
+from .._driver import WindowDriver
 
 _FRAME_MS = 16
 
@@ -18,8 +18,9 @@ _FRAME_MS = 16
 class _Timer:
     """A timer of Tk: one `after` script at a time."""
 
-    def __init__(self, root: tkinter.Tk, ms: int, fn: Callable[[], Any], repeat: bool) -> None:
-        self._root = root
+    def __init__(self, driver: TkDriver, ms: int, fn: Callable[[], Any], repeat: bool) -> None:
+        self._driver = driver
+        self._root = root = driver._root
         self._ms = ms
         self._fn = fn
         self._repeat = repeat
@@ -31,9 +32,9 @@ class _Timer:
         self._fn()
 
     def cancel(self) -> None:
-        if self._id is not None:
+        if self._id is not None and self._driver._open:
             self._root.after_cancel(self._id)
-            self._id = None
+        self._id = None
 
 
 class _Frames:
@@ -44,9 +45,8 @@ class _Frames:
         self._root = driver._root
         self._number = 0
         self._root.update_idletasks()
-        self._witness = _x11.Witness(self._canvas.winfo_id(), 10, 10)
-        driver._witnesses.append(self._witness)
-        self._timer = _Timer(self._root, _FRAME_MS, self._step, True)
+        self._witness = driver.witness(self._canvas.winfo_id(), 10, 10)
+        self._timer = _Timer(driver, _FRAME_MS, self._step, True)
 
     def _step(self) -> None:
         # Only asks for a redraw: Tk draws the canvas when it is idle, and two steps without an
@@ -59,29 +59,25 @@ class _Frames:
         return self._witness.stop()
 
 
-class TkDriver:
+class TkDriver(WindowDriver):
     """The driver; see ``scenarios.driver.HostDriver`` for the methods."""
 
     name = "tk"
-    flood_kinds: tuple[str, ...] = ("timer", "idle")
+    abilities = frozenset({"host", "loop", "modal", "nested", "flood", "timer", "idle"})
+    flood_kinds = ("timer", "idle")
     """Not "event": Tcl serves its queue of events before anything else, so a chain of them starves the
     bare host's own timers and descriptors."""
 
     def __init__(self, window: bool) -> None:
+        super().__init__(window)
         self._root = tkinter.Tk(className="Conformance")
-        self._window = window
         self._vars: list[tkinter.BooleanVar] = []
         self._modals: list[str] = []
-        self._witnesses: list[_x11.Witness] = []
-        self._clicks: list[Callable[[], Any]] = []
         self._open = True
-        abilities = {"host", "loop", "modal", "nested", "flood", "timer", "idle"}
         if window:
-            abilities |= {"window", "paint", "input"}
             self._build()
         else:
             self._root.withdraw()
-        self.abilities = frozenset(abilities)
 
     def _build(self) -> None:
         root = self._root
@@ -90,7 +86,7 @@ class TkDriver:
         self._canvas = tkinter.Canvas(root, width=300, height=80, highlightthickness=0, bd=0)
         self._canvas.create_rectangle(0, 0, 300, 80, fill="#000000", width=0, tags="box")
         self._canvas.pack()
-        self._button = tkinter.Button(root, text="test", command=self._clicked, takefocus=0)
+        self._button = tkinter.Button(root, text="test", command=self.clicked, takefocus=0)
         self._button.pack()
         self._entry = tkinter.Entry(root)
         self._entry.pack()
@@ -100,21 +96,13 @@ class TkDriver:
         root.wait_visibility()
         root.update()
 
-    def _need(self, ability: str) -> None:
-        if ability not in self.abilities:
-            raise _x11.unsupported(ability)
-
-    def _clicked(self) -> None:
-        for fn in list(self._clicks):
-            fn()
-
     # Callbacks
 
     def call_from_host(self, fn: Callable[[], Any]) -> None:
         self._root.after(0, fn)
 
     def host_timer(self, ms: int, fn: Callable[[], Any], *, repeat: bool = False) -> _Timer:
-        return _Timer(self._root, ms, fn, repeat)
+        return _Timer(self, ms, fn, repeat)
 
     def host_idle(self, fn: Callable[[], Any]) -> None:
         self._root.after_idle(fn)
@@ -124,30 +112,17 @@ class TkDriver:
     def nested_loop(self, *, until: Callable[[], bool] | None = None, ms: int | None = None) -> None:
         var = tkinter.BooleanVar(self._root, False)
         self._vars.append(var)
-        timers: list[_Timer] = []
-        if until is not None:
-            condition = until
-
-            def ask() -> None:
-                if condition():
-                    var.set(True)
-
-            timers.append(_Timer(self._root, 5, ask, True))
-        if ms is not None:
-            timers.append(_Timer(self._root, ms, lambda: var.set(True), False))
         try:
-            self._root.wait_variable(var)
+            with self.ended_by(lambda: var.set(True), until, ms):
+                self._root.wait_variable(var)
         finally:
             self._vars.remove(var)
-            if self._open:
-                for timer in timers:
-                    timer.cancel()
 
     def end_nested(self) -> None:
         self._vars[-1].set(True)
 
     def open_modal(self, on_open: Callable[[], Any]) -> str:
-        self._need("modal")
+        self.need("modal")
         # Tk names its message box after its parent: each nested one gets a parent of its own.
         parent: tkinter.Misc = self._root
         if self._modals:
@@ -174,7 +149,7 @@ class TkDriver:
         self._root.tk.call(f"{self._modals[-1]}.{answer}", "invoke")
 
     def open_menu(self, on_open: Callable[[], Any]) -> None:
-        self._need("window")
+        self.need("window")
 
         def look() -> None:
             if self._menu.winfo_viewable():
@@ -194,66 +169,38 @@ class TkDriver:
 
     # Load and frames
 
-    def flood(self, kind: str) -> Callable[[], int]:
-        if kind not in self.flood_kinds:
-            raise _x11.unsupported(f"flood of {kind}")
-        count = 0
-        stopped = False
+    def flood_on(self, kind: str, step: Callable[[], None]) -> None:
+        if kind == "timer":
+            self._root.after(0, step)
+        else:
+            self._root.after_idle(step)
 
-        def step() -> None:
-            nonlocal count
-            if not stopped:
-                count += 1
-                again()
-
-        def again() -> None:
-            if kind == "timer":
-                self._root.after(0, step)
-            else:
-                self._root.after_idle(step)
-
-        def stop() -> int:
-            nonlocal stopped
-            stopped = True
-            return count
-
-        again()
-        return stop
-
-    def frames(self) -> _Frames:
-        self._need("paint")
+    def count_frames(self) -> _Frames:
         return _Frames(self)
 
     # Input
 
-    def inject_input(self, what: str, arg: Any = None) -> None:
-        self._need("input")
-        if what == "click":
-            _x11.click(*_centre(self._button))
-        elif what == "key":
-            self._entry.focus_force()
-            self._root.update_idletasks()
-            _x11.key(arg)
-        elif what == "move":
-            x, y = arg if arg is not None else (5, 5)
-            _x11.move(self._root.winfo_rootx() + x, self._root.winfo_rooty() + y)
-        elif what in ("press", "release"):
-            _x11.button(what == "press")
-        else:
-            raise ValueError(f"unknown input {what!r}")
+    def on_screen(self, x: int, y: int) -> tuple[int, int]:
+        return self._root.winfo_rootx() + x, self._root.winfo_rooty() + y
 
-    def on_click(self, fn: Callable[[], Any]) -> None:
-        self._need("window")
-        self._clicks.append(fn)
+    def button_centre(self) -> tuple[int, int]:
+        button = self._button
+        return (
+            button.winfo_rootx() + button.winfo_width() // 2,
+            button.winfo_rooty() + button.winfo_height() // 2,
+        )
 
-    def entry_text(self) -> str:
-        self._need("window")
+    def take_keyboard(self) -> None:
+        self._entry.focus_force()
+        self._root.update_idletasks()
+
+    def typed(self) -> str:
         return self._entry.get()
 
     # The application's main loop
 
     def destroy_window(self) -> None:
-        self._need("window")
+        self.need("window")
         self._open = False
         self._root.destroy()
 
@@ -267,21 +214,13 @@ class TkDriver:
         return self._root
 
     def close(self) -> None:
-        for witness in self._witnesses:
-            witness.kill()
+        super().close()
         if self._open:
             self._open = False
             try:
                 self._root.destroy()
             except tkinter.TclError:
                 pass  # destroyed by somebody else
-
-
-def _centre(widget: tkinter.Widget) -> tuple[int, int]:
-    return (
-        widget.winfo_rootx() + widget.winfo_width() // 2,
-        widget.winfo_rooty() + widget.winfo_height() // 2,
-    )
 
 
 def make_driver(window: bool = False) -> TkDriver:

@@ -8,106 +8,43 @@ from typing import Any
 import pytest
 
 PROGRAM = """
-    import asyncio, json, subprocess, sys, time
-    from asyncio_guest.backends import _x11, sample_tasks
+    import sys
+    from sample_user import User
     from asyncio_guest.backends.gtk3.sample import Gtk, Sample
 
     strategy, picture = sys.argv[1:]
     sample = Sample(None, strategy)
-    window = sample.window
-    window.move(40, 30)
-    seen = {}
+    sample.dialog = None
+    sample.window.move(40, 30)
+    responses = {"yes": Gtk.ResponseType.YES, "no": Gtk.ResponseType.NO}
 
-    async def until(condition, what):
-        end = time.monotonic() + 15
-        while not condition():
-            assert time.monotonic() < end, what
-            await asyncio.sleep(0.01)
+    class GtkUser(User):
+        def window(self):
+            return sample.window.get_window().get_xid()
 
-    def at(widget, x=0.5):
-        _, left, top = widget.get_window().get_origin()
-        box = widget.get_allocation()
-        return left + box.x + int(box.width * x), top + box.y + box.height // 2
+        def mapped(self):
+            return sample.window.get_mapped()
 
-    def pixel(x, y):
-        from Xlib import X, display
-        connection = display.Display()
-        try:
-            image = connection.screen().root.get_image(x, y, 1, 1, X.ZPixmap, 0xFFFFFFFF)
-            return tuple(image.data[2::-1])
-        finally:
-            connection.close()
+        def at(self, widget, x=0.5):
+            _, left, top = widget.get_window().get_origin()
+            box = widget.get_allocation()
+            return left + box.x + int(box.width * x), top + box.y + box.height // 2
 
-    async def dialog(button, answer):
-        sample.dialog = None
-        sample.answer.set_text("")
-        _x11.click(*at(button))
-        await until(lambda: sample.dialog is not None and sample.dialog.get_visible(), "no dialog")
-        before = sample.clock.get_text()
-        await until(lambda: sample.clock.get_text() != before, "the clock stands still behind the dialog")
-        response = {"yes": Gtk.ResponseType.YES, "no": Gtk.ResponseType.NO}[answer]
-        await asyncio.sleep(0.3)                # the dialog is mapped, and in the foreground
-        _x11.click(*at(sample.dialog.get_widget_for_response(response)))
-        await until(lambda: sample.answer.get_text() == answer.title() + ".", "no answer")
+        def text(self, widget):
+            return widget.get_text()
 
-    async def drive():
-        await until(lambda: sample.clock.get_text() and window.get_mapped(), "the clock")
-        await asyncio.sleep(0.3)
-        # A download; what the bar shows is what the screen shows.
-        _x11.click(*at(sample.download))
-        await until(lambda: sample.bar.get_fraction() > 0.2, "no download")
-        await asyncio.sleep(0.1)
-        seen["filled"] = pixel(*at(sample.bar, 0.1))
-        seen["empty"] = pixel(*at(sample.bar, 0.97))
-        # Typing meanwhile.
-        before = sample.bar.get_fraction()
-        _x11.click(*at(sample.entry))
-        for character in "guest":
-            _x11.key(character)
-        await until(lambda: sample.entry.get_text() == "guest", "the text field is dead")
-        await until(lambda: sample.bar.get_fraction() > before, "the bar stands still while typing")
-        await until(lambda: sample.bar.get_fraction() > 0.55, "the bar stands still")
-        if picture:
-            subprocess.run(["import", "-window", str(window.get_window().get_xid()), picture], check=True)
-        # Cancel.
-        _x11.click(*at(sample.cancel))
-        await until(lambda: sample.status.get_text() == "Cancelled.", "not cancelled")
-        stopped = sample.bar.get_fraction()
-        await asyncio.sleep(0.3)
-        assert sample.bar.get_fraction() == stopped
-        # To the end.
-        sample_tasks.RATE *= 16
-        _x11.click(*at(sample.download))
-        await until(lambda: sample.status.get_text() == "Done: 24.0 MiB.", "not done")
-        # Dialogs.
-        await dialog(sample.ask_task, "yes")
-        await dialog(sample.ask_button, "no")
-        await dialog(sample.ask_task, "no")
-        seen["counters"] = sample.guest.counters
-        seen["strategy"] = sample.guest.info.strategy
-        close()
+        def fraction(self):
+            return sample.bar.get_fraction()
 
-    def close():
-        from Xlib import X, display, protocol
-        connection = display.Display()
-        target = connection.create_resource_object("window", window.get_window().get_xid())
-        data = (32, [connection.intern_atom("WM_DELETE_WINDOW"), X.CurrentTime, 0, 0, 0])
-        atom = connection.intern_atom("WM_PROTOCOLS")
-        event = protocol.event.ClientMessage(window=target, client_type=atom, data=data)
-        target.send_event(event)
-        connection.sync()
-        connection.close()
+        def dialog(self, answer):
+            dialog = sample.dialog
+            if dialog is not None and dialog.get_mapped():
+                return self.at(dialog.get_widget_for_response(responses[answer]))
 
-    driving = sample.guest.start_soon(drive)
-
-    def failed(task):
-        if not task.cancelled() and task.exception():
-            sample.guest.cancel()
-    driving.add_done_callback(failed)
+    user = GtkUser(sample, picture)
+    user.begin()
     Gtk.main()
-    driving.result()
-    seen["done"] = sample.guest.done
-    print(json.dumps(seen))
+    user.report()
 """
 
 

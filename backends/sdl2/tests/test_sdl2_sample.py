@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 PROGRAM = """
-    import asyncio, json, os, subprocess, sys, time
+    import asyncio, os, sys, time
     os.environ.update(SDL_VIDEO_WINDOW_POS="40,30", SDL_VIDEODRIVER="x11", PYGAME_HIDE_SUPPORT_PROMPT="1")
+    from sample_user import User, area, pixel, until
     from asyncio_guest.backends import _x11, sample_tasks
     from asyncio_guest.backends.sdl2 import sample as module
 
@@ -16,97 +17,60 @@ PROGRAM = """
     sample_tasks.RATE //= 2
     sample = module.Sample(None)
     window = pygame.display.get_wm_info()["window"]
-    seen = {}
 
-    async def until(condition, what):
-        end = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < end, what
-            await asyncio.sleep(0.01)
+    class SdlUser(User):
+        # A program that draws everything itself: there are no widgets to ask.
 
-    def at(box, x=0.5):
-        return _x11.origin(window, box.x + int(box.width * x), box.centery)
+        def window(self):
+            return window
 
-    def area(box):
-        from Xlib import X, display
-        connection = display.Display()
-        try:
-            place = _x11.origin(window, *box.topleft)
-            return connection.screen().root.get_image(*place, *box.size, X.ZPixmap, 0xFFFFFFFF).data
-        finally:
-            connection.close()
+        def at(self, box, x=0.5):
+            return _x11.origin(window, box.x + int(box.width * x), box.centery)
 
-    def pixel(x, y):
-        from Xlib import X, display
-        connection = display.Display()
-        try:
-            image = connection.screen().root.get_image(x, y, 1, 1, X.ZPixmap, 0xFFFFFFFF)
-            return list(image.data[2::-1])
-        finally:
-            connection.close()
+        async def use(self):
+            seen = self.seen
+            await until(lambda: sample.running and sample.frames > 3, "the clock")
+            _x11.focus(window)
+            await until(pygame.key.get_focused, "no keyboard")
+            # A download; what the bar shows is what the screen shows.
+            _x11.click(*self.at(module.DOWNLOAD))
+            await until(lambda: sample.fraction > 0.2, "no download")
+            await asyncio.sleep(0.1)
+            seen["filled"] = pixel(*self.at(module.BAR, 0.1))
+            seen["empty"] = pixel(*self.at(module.BAR, 0.97))
+            # Typing meanwhile: the entry's pixels change.
+            entry = *_x11.origin(window, *module.ENTRY.topleft), *module.ENTRY.size
+            before, shown = sample.fraction, area(*entry)
+            for number, character in enumerate("guest", 1):
+                _x11.key(character)
+                await until(lambda: len(sample.text) == number, "the text field is dead")
+            assert sample.text == "guest"
+            await until(lambda: sample.fraction > before, "the bar stands still while typing")
+            await until(lambda: area(*entry) != shown, "what was typed is not on the screen")
+            # The frames go on.
+            frames, begin = sample.frames, time.monotonic()
+            await until(lambda: sample.fraction > 0.4, "the bar stands still")
+            for _ in range(2):
+                late = sample.late
+                await until(lambda: sample.late != late, "no latency check")
+            seen["fps"] = (sample.frames - frames) / (time.monotonic() - begin)
+            await asyncio.to_thread(self.take_picture)
+            # Cancel.
+            _x11.click(*self.at(module.CANCEL))
+            await until(lambda: sample.status == "Cancelled.", "not cancelled")
+            stopped = sample.fraction
+            await asyncio.sleep(0.3)
+            assert sample.fraction == stopped
+            # To the end.
+            sample_tasks.RATE *= 32
+            _x11.click(*self.at(module.DOWNLOAD))
+            await until(lambda: sample.status == "Done: 24.0 MiB.", "not done")
 
-    async def drive():
-        await until(lambda: sample.running and sample.frames > 3, "the clock")
-        _x11.focus(window)
-        await until(pygame.key.get_focused, "no keyboard")
-        # A download; what the bar shows is what the screen shows.
-        _x11.click(*at(module.DOWNLOAD))
-        await until(lambda: sample.fraction > 0.2, "no download")
-        await asyncio.sleep(0.1)
-        seen["filled"] = pixel(*at(module.BAR, 0.1))
-        seen["empty"] = pixel(*at(module.BAR, 0.97))
-        # Typing meanwhile: the entry's pixels change.
-        before, entry = sample.fraction, area(module.ENTRY)
-        for character in "guest":
-            _x11.key(character)
-            await asyncio.sleep(0.03)
-        await until(lambda: sample.text == "guest", "the text field is dead")
-        await until(lambda: sample.fraction > before, "the bar stands still while typing")
-        await until(lambda: area(module.ENTRY) != entry, "what was typed is not on the screen")
-        # The frames go on.
-        frames, begin = sample.frames, time.monotonic()
-        await until(lambda: sample.fraction > 0.4, "the bar stands still")
-        for _ in range(2):
-            late = sample.late
-            await until(lambda: sample.late != late, "no latency check")
-        seen["fps"] = (sample.frames - frames) / (time.monotonic() - begin)
-        if picture:
-            await asyncio.to_thread(subprocess.run, ["import", "-window", str(window), picture], check=True)
-        # Cancel.
-        _x11.click(*at(module.CANCEL))
-        await until(lambda: sample.status == "Cancelled.", "not cancelled")
-        stopped = sample.fraction
-        await asyncio.sleep(0.3)
-        assert sample.fraction == stopped
-        # To the end.
-        sample_tasks.RATE *= 32
-        _x11.click(*at(module.DOWNLOAD))
-        await until(lambda: sample.status == "Done: 24.0 MiB.", "not done")
-        seen["counters"] = sample.guest.counters
-        close()
-
-    def close():
-        from Xlib import X, display, protocol
-        connection = display.Display()
-        target = connection.create_resource_object("window", window)
-        data = (32, [connection.intern_atom("WM_DELETE_WINDOW"), X.CurrentTime, 0, 0, 0])
-        atom = connection.intern_atom("WM_PROTOCOLS")
-        event = protocol.event.ClientMessage(window=target, client_type=atom, data=data)
-        target.send_event(event)
-        connection.sync()
-        connection.close()
-
-    driving = sample.guest.start_soon(drive)
-
-    def failed(task):
-        if not task.cancelled() and task.exception():
-            sample.guest.cancel()
-    driving.add_done_callback(failed)
+    user = SdlUser(sample, picture)
+    user.begin()
     sample.run()
-    driving.result()
-    seen["done"] = sample.guest.done
     pygame.quit()
-    print(json.dumps(seen))
+    user.report()
 """
 
 
