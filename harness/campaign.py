@@ -195,7 +195,7 @@ class Campaign:
     def _leaks(self, name: str, id: str) -> Cell:
         raw = self._spawn(name, id)
         seen, reason = self._judge(raw, name, id)
-        behaviour = worst(seen)
+        behaviour = verdicts.worst(+seen)
         deltas: dict[str, list[int]] = raw.get("repetitions", {}).get("deltas", {})
         found = leaking(deltas)
         control: dict[str, float] = {}
@@ -231,19 +231,13 @@ class Campaign:
             attempts.append({"behaviours": dict(seen), "reason": why, "repetitions": raw.get("repetitions")})
             if not chosen or (why and not reason):
                 chosen, reason = raw, why
-        behaviour = worst(total)
+        behaviour = verdicts.worst(+total)
         if len(total) > 1 and total["PASS"]:
             wrong = sum(total.values()) - total["PASS"]
             reason = f"{behaviour} in {wrong} of {sum(total.values())} repetitions: {reason}"
             behaviour = "FLAKY"
         detail = {"processes": attempts}
         return self._cell(chosen, name, id, behaviour, reason, teardown=[], seconds=round(took, 2), detail=detail)
-
-
-def worst(seen: collections.Counter[str]) -> str:
-    """The behaviour that counts, of several."""
-    order = ("CRASH", "TIMEOUT", "FAIL", "WEAK", "INFO", "NOTRUN", "UNSUPPORTED", "PASS")
-    return next(behaviour for behaviour in order if seen[behaviour])
 
 
 # -- the verbs

@@ -18,7 +18,7 @@ from typing import Any
 from . import report, results, shards
 from .bench import stats
 from .tree import UsageError
-from .verdicts import BAD, Cell
+from .verdicts import Cell, worse
 
 RESAMPLES = 10_000
 LEVEL = 0.05
@@ -30,8 +30,9 @@ examples:
                                         two benchmarks: ratios head/base with their intervals
   compare a.json b.json --margin 0.1    only differences of more than ten per cent count
 
-For verdicts the exit code is 3 when a cell got worse; for figures 4 when one has regressed, and 6 when that cannot
-be told.
+For verdicts the exit code is 3 when a cell or test got worse, or is new and wrong; for figures 4 when one has
+regressed. It is 6 when that cannot be told: a figure is too uncertain, something of A is not in B, or either run was
+interrupted.
 
 """
 
@@ -52,6 +53,8 @@ def main(options: argparse.Namespace) -> int:
         raise UsageError(f"{options.base} is of kind {kind}, {options.head} of kind {other}")
     if not 0 < options.margin < 1:
         raise UsageError("--margin is a fraction between 0 and 1")
+    if kind not in ("conformance", "campaign", "test_asyncio", "bench"):
+        raise UsageError(f"{options.base} is of kind {kind}, which has nothing to compare")
     base, head = results.read(options.base, kind), results.read(options.head, kind)
     out = report.console()
     for name, document in (("A", base), ("B", head)):
@@ -63,41 +66,41 @@ def main(options: argparse.Namespace) -> int:
     if base["meta"]["machine"]["cpu"] != head["meta"]["machine"]["cpu"] and kind == "bench":
         out.print("warning: two machines; only figures relative to plain can be compared", style="yellow")
     if kind == "bench":
-        return figures(base, head, options, out)
-    if kind == "test_asyncio":
-        return tests(base, head, out)
-    return verdicts(base, head, out)
+        code = figures(base, head, options, out)
+    elif kind == "test_asyncio":
+        code = tests(base, head, out)
+    else:
+        code = verdicts(base, head, out)
+    if base["meta"]["interrupted"] or head["meta"]["interrupted"]:
+        # What the run did not reach cannot have got worse.
+        code = shards.worst([code, results.INCONCLUSIVE])
+    return code
 
 
 # -- verdicts
 
 
-def rank(cell: Cell) -> int:
-    """The higher, the worse."""
-    if cell.behaviour in BAD:
-        return 3
-    return 2 if cell.teardown else 1 if cell.behaviour in ("WEAK", "NOTRUN") else 0
+def reached(document: dict[str, Any]) -> dict[tuple[str, str], Cell]:
+    """The cells that are this run's: not another shard's, and not left over when it was interrupted."""
+    cells = (Cell(**cell) for cell in document["cells"])
+    return {(c.contender, c.case): c for c in cells if not shards.elsewhere(c) and not c.detail.get("interrupted")}
 
 
 def verdicts(base: dict[str, Any], head: dict[str, Any], out: Any) -> int:
-    """Compare cells.  3 when one got worse."""
-    before, after = (
-        {(c.contender, c.case): c for c in (Cell(**cell) for cell in document["cells"]) if not shards.elsewhere(c)}
-        for document in (base, head)
-    )
-    worse = better = other = 0
+    """Compare cells.  3 when one got worse or is new and not as expected, 6 when one is gone."""
+    before, after = reached(base), reached(head)
+    counted = {"worse": 0, "better": 0, "other": 0}
     for key, now in after.items():
         was = before.get(key)
         if was is None or report.verdict(was) == report.verdict(now):
             continue
-        change = rank(now) - rank(was)
-        worse, better, other = worse + (change > 0), better + (change < 0), other + (change == 0)
-        word = "worse" if change > 0 else "better" if change < 0 else "other"
+        word = "worse" if worse(was, now) else "better" if worse(now, was) else "other"
+        counted[word] += 1
         style = {"worse": "bold red", "better": "green", "other": "yellow"}[word]
         text = f"{word} {key[0]} {key[1]}: {report.verdict(was)} -> {report.verdict(now)}"
-        said = now.reason if change >= 0 else was.reason
+        said = was.reason if word == "better" else now.reason
         out.print(text + (f": {said.splitlines()[0]}" if said else ""), style=style, markup=False)
-        if change > 0:
+        if word == "worse":
             out.print(f"    again: {now.rerun}", markup=False)
     gone = [key for key in before if key not in after]
     new = [key for key in after if key not in before]
@@ -110,31 +113,46 @@ def verdicts(base: dict[str, Any], head: dict[str, Any], out: Any) -> int:
     new_bad = [key for key in new if results.unexpected(after[key])]
     for contender, case in new_bad:
         out.print(f"new and not as expected: {contender} {case}", style="bold red", markup=False)
-    same = len(after) - worse - better - other - len(new)
-    counts = f"{worse} worse, {better} better, {other} changed, {len(new)} new, {len(gone)} gone"
+    same = len(after) - sum(counted.values()) - len(new)
+    counts = f"{counted['worse']} worse, {counted['better']} better, {counted['other']} changed, "
+    counts += f"{len(new)} new, {len(gone)} gone"
     out.print(f"{same} cells as before, {counts}")
     if not before.keys() & after.keys():
         return results.NOTHING_RAN
-    return results.UNEXPECTED if worse or new_bad else results.OK
+    if counted["worse"] or new_bad:
+        return results.UNEXPECTED
+    return results.INCONCLUSIVE if gone else results.OK
 
 
 def tests(base: dict[str, Any], head: dict[str, Any], out: Any) -> int:
-    """Compare suites test for test.  3 when a test that passed does not."""
+    """Compare suites test for test.  3 when a test that passed does not or a new one went wrong, 6 when one is gone."""
     before, after = ({run["contender"]: run["tests"] for run in document["runs"]} for document in (base, head))
-    worse = changed = gone = 0
-    for name in after.keys() & before.keys():
+    known = {(run["contender"], id) for run in head["runs"] for id in run["known"]}
+    right = ("pass", "skip", "xfail")
+    lost = changed = new = 0
+    for name in after:
         for id, (outcome, *_rest) in after[name].items():
-            was = before[name].get(id, [None])[0]
-            if was is not None and was != outcome:
+            was = before.get(name, {}).get(id, [None])[0]
+            if was is None:
+                if outcome not in right and (name, id) not in known:
+                    new += 1
+                    out.print(f"{name} {id}: new, {outcome}", style="bold red", markup=False)
+            elif was != outcome:
                 changed += 1
-                worse += was in ("pass", "skip", "xfail")
-                style = "bold red" if was in ("pass", "skip", "xfail") else "yellow"
+                lost += was in right
+                style = "bold red" if was in right else "yellow"
                 out.print(f"{name} {id}: {was} -> {outcome}", style=style, markup=False)
-        gone += len(before[name].keys() - after[name].keys())
-    out.print(f"{changed} tests changed, {worse} of them for the worse; {gone} gone")
+    gone = 0
+    for name in before:
+        if missing := sorted(before[name].keys() - after.get(name, {}).keys()):
+            gone += len(missing)
+            out.print(f"{name}: {len(missing)} gone: {', '.join(missing[:3])}", style="yellow", markup=False)
+    out.print(f"{changed} tests changed, {lost} of them for the worse; {new} new and wrong; {gone} gone")
     if not after.keys() & before.keys():
         return results.NOTHING_RAN
-    return results.UNEXPECTED if worse else results.OK
+    if lost or new:
+        return results.UNEXPECTED
+    return results.INCONCLUSIVE if gone else results.OK
 
 
 # -- figures

@@ -95,10 +95,7 @@ def update(options: argparse.Namespace, out: Any) -> int:
     path = options.file[0] if options.file else last_results()
     if len(options.file) > 1:
         raise UsageError("update takes one results file; put several together first: merge")
-    kind = results.kind(path)
-    if kind not in ("conformance", "campaign"):
-        raise UsageError(f"{path} has no cells but {kind}")
-    cells = [c for c in (Cell(**cell) for cell in results.read(path, kind)["cells"]) if not shards.elsewhere(c)]
+    cells = [cell for cell in results.cells(path) if not shards.elsewhere(cell)]
     text = options.into.read_text() if options.into.exists() else ""
     try:
         there = expectations.parse(tomllib.loads(text), str(options.into))
@@ -184,8 +181,7 @@ def lint(options: argparse.Namespace, out: Any) -> int:
     cells: list[Cell] = []
     path = options.results or (last_results() if last_results().exists() else None)
     if path is not None:
-        kind = results.kind(path)
-        cells = [Cell(**cell) for cell in results.read(path, kind)["cells"]]
+        cells = results.cells(path)
     found: list[str] = []
     stale: list[str] = []
     files = options.file or own_files()

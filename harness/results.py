@@ -57,7 +57,8 @@ def validate(document: Any, name: str = "conformance") -> None:
     error = next(iter(sorted(checker.iter_errors(document), key=lambda e: list(map(str, e.absolute_path)))), None)
     if error is not None:
         at = "/".join(map(str, error.absolute_path)) or "the top"
-        raise UsageError(f"does not fit {next(kind for kind, stem in KINDS.items() if stem == name)} at {at}: {error.message[:300]}")
+        kind = schema(name)["properties"]["schema"]["const"]
+        raise UsageError(f"does not fit {kind} at {at}: {error.message[:300]}")
 
 
 def read(path: Path, name: str = "conformance") -> dict[str, Any]:
@@ -81,6 +82,8 @@ KINDS = {
     "asyncio-guest/bench@1": "bench",
     "asyncio-guest/campaign@1": "campaign",
     "asyncio-guest/selftest@1": "selftest",
+    "asyncio-guest/fuzz@1": "fuzz",
+    "asyncio-guest/gate@1": "gate",
 }
 """What a results file calls itself -> the stem of its schema."""
 
@@ -98,6 +101,18 @@ def kind(path: Path) -> str:
     if named not in KINDS:
         raise UsageError(f"{path} is no results file of ours (schema {named!r}; known: {', '.join(KINDS)})")
     return KINDS[named]
+
+
+CELLS = ("conformance", "campaign")
+"""The kinds whose cells are cases under contenders."""
+
+
+def cells(path: Path, kinds: Sequence[str] = CELLS) -> list[Cell]:
+    """The cells of a results file that has some.  Raises UsageError, saying what it is instead."""
+    found = kind(path)
+    if found not in kinds:
+        raise UsageError(f"{path} is of kind {found}; this takes {' or '.join(kinds)}")
+    return [Cell(**cell) for cell in read(path, found)["cells"]]
 
 
 def write(path: Path, document: dict[str, Any], name: str = "conformance") -> None:

@@ -39,9 +39,8 @@ def show(options: argparse.Namespace) -> int:
     from . import tree
 
     files = options.file or [tree.root() / "results" / "latest" / "conformance.json"]
-    documents = [results.read(file) for file in files]
-    cells = [Cell(**cell) for document in documents for cell in document["cells"]]
-    interrupted = any(document["meta"]["interrupted"] for document in documents)
+    cells = [cell for file in files for cell in results.cells(file, ("conformance",))]
+    interrupted = any(results.read(file)["meta"]["interrupted"] for file in files)
     code = results.exit_code(cells, interrupted=interrupted, strict=options.strict)
     report.show(by_interpreter(cells), report.console())
     return code

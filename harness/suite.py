@@ -33,6 +33,13 @@ SCHEMA = "asyncio-guest/test_asyncio@1"
 KINDS = ("lost", "extra", "outcome", "hang", "crash", "turns", "fast")
 RETRIES = 2
 """How often a test that differs is run again, alone, on both sides."""
+LONG = ("test_events", "test_tasks", "test_sslproto", "test_ssl", "test_subprocess")
+"""The modules that take longest, the longest first."""
+
+
+def long_first(module: str) -> int:
+    """A key that sorts the long modules to the front, so that no job is left alone with one at the end."""
+    return LONG.index(module) if module in LONG else len(LONG)
 
 
 @dataclasses.dataclass
@@ -394,13 +401,11 @@ def run(options: argparse.Namespace) -> int:
         names = [name for name in names if name not in notrun]
         found: dict[str, dict[str, Test]] = {name: {} for name in names}
         interrupted = False
-        # The long modules first, so that no job is left alone with one at the end.
-        weight = {"test_events": 9, "test_tasks": 8, "test_sslproto": 7, "test_ssl": 7, "test_subprocess": 6}
         # Plain runs the modules that it is compared in.
         units = [(n, m) for n, m in units if n in names or names == ["plain"]]
         cells = [("plain", m) for m in dict.fromkeys(m for _, m in units)] if "plain" in names else []
         cells += [unit for unit in units if unit[0] != "plain"]
-        cells.sort(key=lambda c: -weight.get(c[1], 0))
+        cells.sort(key=lambda c: long_first(c[1]))
         if seed is not None:
             out.print(f"order shuffled with seed {seed}; --shuffle {seed} repeats it")
             random.Random(seed).shuffle(cells)

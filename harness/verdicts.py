@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import signal
+from collections.abc import Iterable
 from typing import Any
 
 BEHAVIOURS = ("PASS", "FAIL", "WEAK", "INFO", "TIMEOUT", "CRASH", "UNSUPPORTED", "NOTRUN", "FLAKY")
 TEARDOWNS = ("LEAK_FD", "LEAK_THREAD", "LEAK_CHILD", "LEAK_REF", "WAKEUP_FD_CHANGED", "UNCLEAN")
 BAD = frozenset({"FAIL", "TIMEOUT", "CRASH", "FLAKY"})
 """Behaviours that turn the exit code when nothing expects them."""
+SEVERITY = {
+    "PASS": 0,
+    "INFO": 0,
+    "WEAK": 1,
+    "UNSUPPORTED": 2,
+    "NOTRUN": 2,
+    "FAIL": 3,
+    "FLAKY": 3,
+    "TIMEOUT": 3,
+    "CRASH": 3,
+}
+"""Behaviour -> how bad it is, in the order in which one of several counts.  What did not run is worse than a SHOULD
+that was missed: nobody knows what it would have done."""
 
 
 @dataclasses.dataclass
@@ -51,6 +65,17 @@ class Cell:
     @property
     def peer(self) -> bool:
         return self.contender.startswith("peer/")
+
+
+def worst(behaviours: Iterable[str]) -> str:
+    """The behaviour that counts, of several.  Raises ValueError for none."""
+    order = list(SEVERITY)
+    return max(behaviours, key=order.index)
+
+
+def worse(was: Cell, now: Cell) -> bool:
+    """Did `now` end worse than `was`, or leave something behind that `was` did not?"""
+    return SEVERITY[now.behaviour] > SEVERITY[was.behaviour] or bool(set(now.teardown or ()) - set(was.teardown or ()))
 
 
 def first_difference(plain: dict[str, Any], theirs: dict[str, Any], who: str) -> str | None:

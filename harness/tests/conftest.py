@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from harness import tree
+from harness import results, tree
+from harness.verdicts import Cell
 
 HERE = Path(__file__).resolve().parent
 CASES = HERE / "faulty_cases.py"
@@ -69,3 +70,31 @@ def harness(tmp_path: Path) -> Callable[..., Ran]:
         return Ran(done, results)
 
     return call
+
+
+def make(behaviour: str = "PASS", teardown: list[str] | None = None, **fields: Any) -> Cell:
+    """A cell as a run would have made it."""
+    values: dict[str, Any] = {
+        "contender": "guest/poll",
+        "case": "T.01-x",
+        "python": "3.11.2",
+        "toolkit_version": None,
+        "engine_ran": "fast",
+        "strategy": "watch",
+        "level": "MUST",
+        "expected": None,
+        "reason": "",
+        "seconds": 0.1,
+        "detail": {},
+        "rerun": "again",
+        **fields,
+    }
+    return Cell(behaviour=behaviour, teardown=teardown, **values)
+
+
+def cells(path: Path, *made: Cell, **meta: Any) -> str:
+    """A conformance results file with these cells; `meta` replaces fields of its meta.  Its name."""
+    document = results.document(list(made), exit_code=0)
+    document["meta"].update(meta)
+    results.write(path, document)
+    return str(path)

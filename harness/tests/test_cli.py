@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from harness import contenders, expectations, report, results, tree
-from harness.tests.conftest import CASES, command, environment
+from harness.tests.conftest import CASES, command, environment, make
 from harness.tree import UsageError
 from harness.verdicts import Cell
 
@@ -171,25 +171,6 @@ def test_broken_results_file(tmp_path: Path, text: str, says: str) -> None:
 def test_missing_results_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read results"):
         results.read(tmp_path / "none.json")
-
-
-def make(behaviour: str = "PASS", teardown: list[str] | None = None, **fields: Any) -> Cell:
-    values: dict[str, Any] = {
-        "contender": "guest/poll",
-        "case": "T.01-x",
-        "python": "3.11.2",
-        "toolkit_version": None,
-        "engine_ran": "fast",
-        "strategy": "watch",
-        "level": "MUST",
-        "expected": None,
-        "reason": "",
-        "seconds": 0.1,
-        "detail": {},
-        "rerun": "again",
-        **fields,
-    }
-    return Cell(behaviour=behaviour, teardown=teardown, **values)
 
 
 def test_order_of_exit_codes() -> None:

@@ -9,16 +9,12 @@ from typing import Any
 
 import pytest
 
-from harness import comparison, results
-from harness.tests.test_cli import make
+from harness import comparison, results, tree
+from harness.tests.conftest import cells, make
+from harness.tree import UsageError
 from harness.verdicts import Cell
 
 Harness = Callable[..., Any]
-
-
-def cells(path: Path, *made: Cell) -> str:
-    results.write(path, results.document(list(made), exit_code=0))
-    return str(path)
 
 
 def test_changed_verdicts(harness: Harness, tmp_path: Path) -> None:
@@ -38,11 +34,92 @@ def test_cells_that_come_and_go(harness: Harness, tmp_path: Path) -> None:
     a = cells(tmp_path / "a.json", make(), make(case="T.02-y"))
     b = cells(tmp_path / "b.json", make(), make(case="T.03-z"))
     ran = harness("compare", a, b)
-    assert ran.code == 0 and "gone: guest/poll 1" in ran.out and "new: guest/poll 1" in ran.out
+    assert ran.code == 6 and "gone: guest/poll 1" in ran.out and "new: guest/poll 1" in ran.out
+    assert harness("compare", cells(tmp_path / "one.json", make()), a).code == 0, "what is new and passes is no doubt"
     b = cells(tmp_path / "b.json", make(), make("CRASH", case="T.03-z"))
     assert harness("compare", a, b).code == 3
     other = cells(tmp_path / "o.json", make(case="T.09-q"))
     assert harness("compare", a, other).code == 5
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "code"),
+    [
+        (make(), make("UNSUPPORTED"), 3),
+        (make("WEAK"), make("NOTRUN"), 3),
+        (make(teardown=["LEAK_FD"]), make("UNSUPPORTED"), 3),
+        (make(teardown=["LEAK_FD"]), make(teardown=["LEAK_THREAD"]), 3),
+        (make("UNSUPPORTED"), make("WEAK"), 0),
+        (make(), make("INFO", level="INFO"), 0),
+    ],
+)
+def test_what_is_worse(harness: Harness, tmp_path: Path, was: Cell, now: Cell, code: int) -> None:
+    """Regression: PASS -> UNSUPPORTED ended with 0, and one leak in place of another was no worse."""
+    ran = harness("compare", cells(tmp_path / "a.json", was), cells(tmp_path / "b.json", now))
+    assert ran.code == code, ran.out
+
+
+@pytest.mark.parametrize("side", ["a", "b"])
+def test_interrupted_run_is_inconclusive(harness: Harness, tmp_path: Path, side: str) -> None:
+    """Regression: that a side was interrupted was only printed."""
+    unreached = make("NOTRUN", case="T.02-y", detail={"interrupted": True})
+    files = {"a": cells(tmp_path / "a.json", make()), "b": cells(tmp_path / "b.json", make())}
+    files[side] = cells(tmp_path / f"{side}.json", make(), unreached, interrupted=True)
+    assert harness("compare", files["a"], files["b"]).code == 6
+    worse = cells(tmp_path / "c.json", make("FAIL"), unreached, interrupted=True)
+    assert harness("compare", files["a"], worse).code == 3
+
+
+def suite(path: Path, runs: dict[str, dict[str, str]], *, interrupted: bool = False, known: bool = False) -> str:
+    """Results of CPython's tests: contender -> test -> outcome."""
+
+    def run(name: str, tests: dict[str, str]) -> dict[str, Any]:
+        return {
+            "contender": name,
+            "outcomes": {},
+            "seconds": 0.5,
+            "turns": {},
+            "tests_with_turns": {"all": 1, "descriptor": 1, "mirrored": 0, "always_due": 0},
+            "tests_with_fast": 1,
+            "differences": {k: [] for k in ("lost", "extra", "outcome", "hang", "crash", "turns", "fast")},
+            "flaky": [],
+            "known": dict.fromkeys(tests, "a reason") if known else {},
+            "tests": {id: [outcome, 1, 1, 0.1] for id, outcome in tests.items()},
+            "details": {},
+        }
+
+    meta = results.meta(exit_code=0, tier="full", interrupted=interrupted)
+    made = [run(name, tests) for name, tests in runs.items()]
+    document = {"schema": "asyncio-guest/test_asyncio@1", "meta": meta, "not_run": {}, "runs": made}
+    results.write(path, document, "test_asyncio")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("after", "code", "says"),
+    [
+        ({"plain": {"one": "pass"}, "tk": {"one": "pass", "two": "pass"}}, 0, "0 gone"),
+        ({"plain": {"one": "pass"}, "tk": {"one": "fail", "two": "pass"}}, 3, "one: pass -> fail"),
+        ({"plain": {"one": "pass"}, "tk": {"one": "pass"}}, 6, "tk: 1 gone: two"),
+        ({"plain": {"one": "pass"}}, 6, "tk: 2 gone"),
+        ({"plain": {"one": "pass"}, "tk": {"one": "pass", "two": "pass", "n": "CRASH"}}, 3, "n: new, CRASH"),
+        ({"plain": {"one": "pass"}, "tk": {"one": "pass", "two": "pass"}, "x": {"n": "fail"}}, 3, "x n: new"),
+        ({"x": {"one": "pass"}}, 5, "gone"),
+    ],
+)
+def test_suites(harness: Harness, tmp_path: Path, after: dict[str, dict[str, str]], code: int, says: str) -> None:
+    """Regression: contenders and tests that went, and new tests that fail, ended with 0."""
+    a = suite(tmp_path / "a.json", {"plain": {"one": "pass"}, "tk": {"one": "pass", "two": "pass"}})
+    ran = harness("compare", a, suite(tmp_path / "b.json", after))
+    assert ran.code == code and says in ran.out, ran.out + ran.err
+
+
+def test_suite_that_was_interrupted_or_is_known(harness: Harness, tmp_path: Path) -> None:
+    a = suite(tmp_path / "a.json", {"plain": {"one": "pass"}})
+    b = suite(tmp_path / "b.json", {"plain": {"one": "pass"}}, interrupted=True)
+    assert harness("compare", a, b).code == 6
+    c = suite(tmp_path / "c.json", {"plain": {"one": "pass", "new": "fail"}}, known=True)
+    assert harness("compare", a, c).code == 0
 
 
 def bench(path: Path, seed: int, speed: float, *, machine: float = 1.0, noise: float = 0.01, blocks: int = 5) -> str:
@@ -111,10 +188,32 @@ def test_holm() -> None:
     assert comparison.holm([]) == []
 
 
+def selftest(path: Path) -> str:
+    document = {"schema": "asyncio-guest/selftest@1", "meta": results.meta(exit_code=0), "faults": []}
+    results.write(path, document, "selftest")
+    return str(path)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (tree.HERE / "schema").glob("*.json")))
+def test_what_does_not_fit_is_told_of_every_kind(name: str) -> None:
+    """Regression: kinds that the table lacked ended with StopIteration."""
+    with pytest.raises(UsageError, match="does not fit asyncio-guest/"):
+        results.validate({}, name)
+    assert name in results.KINDS.values()
+
+
 def test_what_cannot_be_compared_is_2(harness: Harness, tmp_path: Path) -> None:
     a = cells(tmp_path / "a.json", make())
     b = bench(tmp_path / "b.json", 1, 1.0)
     ran = harness("compare", a, b)
     assert ran.code == 2 and "of kind" in ran.err
     assert harness("compare", a, str(tmp_path / "none.json")).code == 2
+    faults = selftest(tmp_path / "s.json")
+    merge = ("merge", faults, "--json", str(tmp_path / "out.json"))
+    for command in (("compare", faults, faults), merge, ("show", faults)):
+        ran = harness(*command)
+        assert ran.code == 2 and "of kind selftest" in ran.err, ran.err
+    for command in (("show", b), ("expect", "lint", "--results", b)):
+        ran = harness(*command)
+        assert ran.code == 2 and "of kind bench" in ran.err and "Traceback" not in ran.err, ran.err
     assert harness("compare", a, a, "--margin", "2").code == 2

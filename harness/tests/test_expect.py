@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from harness import expectations, results
-from harness.tests.test_cli import make
-from harness.verdicts import Cell
+from harness.tests.conftest import cells, make
 
 Harness = Callable[..., Any]
 ID = "T.01a-equal-deadlines"
@@ -27,11 +26,6 @@ def row(**fields: Any) -> str:
         **fields,
     }
     return "[[expect]]\n" + "".join(f"{k} = {v}\n" for k, v in values.items() if v)
-
-
-def cells(path: Path, *made: Cell) -> str:
-    results.write(path, results.document(list(made), exit_code=0))
-    return str(path)
 
 
 def test_ours_are_in_order(harness: Harness, tmp_path: Path) -> None:

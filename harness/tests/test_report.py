@@ -19,7 +19,7 @@ import pytest
 
 from harness import junit, page, publish, report, results, tree
 from harness.tests.conftest import command, environment
-from harness.tests.test_cli import make
+from harness.tests.conftest import make
 from harness.tree import UsageError
 from harness.verdicts import Cell
 
