@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ examples:
   full --left --of 16                   run nothing: say what is left in results/full, and merge what is there
 
 Files of the shards go to results/full (--folder); copied together from several machines they are merged into
-results/full/conformance.json and so on. Files of another commit are left alone, and said to be.
+results/full/conformance.json and so on. Files of another commit, or of sources with changes beside
+their commit, are left alone, and said to be.
 
 """
 
@@ -67,23 +68,26 @@ def complete(path: Path, commit: str | None) -> bool:
     if not path.exists():
         return False
     about = results.read(path, results.kind(path))["meta"]
-    return about["commit"] == commit and not about["interrupted"]
+    return about["commit"] == commit and not about["interrupted"] and not about["dirty"]
 
 
-def left(folder: Path, names: list[str], count: int, out: Any) -> list[int]:
-    """Say for each part what is left, and merge what is there.  The exit codes."""
+def left(folder: Path, names: list[str], count: int, out: Any, fresh: Collection[Path] = ()) -> list[int]:
+    """Say for each part what is left, and merge what is there.  The exit codes.
+
+    `fresh`: files of this very run, which are of the tree as it is, changes included."""
     commit = results.meta()["commit"]
     codes = []
     for part in names:
         paths, other = [], []
         for number in range(1, count + 1):
             path = file_of(folder, part, shards.Shard(number, count))
-            if complete(path, commit):
+            if complete(path, commit) or path in fresh:
                 paths.append(path)
             elif path.exists():
                 other.append(path.name)
         if other:
-            out.print(f"{part}: left alone, of another commit or interrupted: {', '.join(other)}", markup=False)
+            said = f"{part}: left alone, of another commit, changed sources or interrupted: {', '.join(other)}"
+            out.print(said, markup=False)
         if not paths:
             out.print(f"{part}: left: all {count} shard(s)", style="yellow", markup=False)
             codes.append(results.NOTHING_RAN)
@@ -109,12 +113,16 @@ def main(options: argparse.Namespace, run: Callable[[list[str]], int]) -> int:
     out = report.console()
     chosen = parts(options)
     codes: list[int] = []
+    fresh: set[Path] = set()
     if not options.left:
         commit = results.meta()["commit"]
         for number, (part, command) in enumerate(chosen.items(), 1):
             path = file_of(folder, part, shard)
             if not options.again and complete(path, commit):
-                out.print(f"part {number}/{len(chosen)}: {part} {shard} is there: {path}", markup=False)
+                code = int(results.read(path, results.kind(path))["meta"]["exit_code"])
+                codes.append(code)
+                said = f"part {number}/{len(chosen)}: {part} {shard} is there: {path} (exit code {code})"
+                out.print(said, markup=False)
                 continue
             out.print(f"part {number}/{len(chosen)}: {part}, shard {shard}", style="bold", markup=False)
             began = time.monotonic()
@@ -126,7 +134,8 @@ def main(options: argparse.Namespace, run: Callable[[list[str]], int]) -> int:
             out.print(f"part {number}/{len(chosen)}: {part} took {time.monotonic() - began:.0f} s (exit code {code})")
             if code == results.INTERRUPTED:
                 break
-    merged = left(folder, list(chosen), count, out)
+            fresh.add(path)
+    merged = left(folder, list(chosen), count, out, fresh)
     # What is left of other shards is theirs, and turns only the code of the whole.
     if options.left or count == 1:
         codes += merged

@@ -123,7 +123,7 @@ def failed(cells: Iterable[Cell]) -> list[tuple[str, str]]:
 def rerun(cells: Sequence[tuple[str, str]], path: Path, known: Iterable[str]) -> list[tuple[str, str]]:
     """Those of `cells` that `failed` finds in a results file.  Raises UsageError for a file that cannot be used and
     for cells in it whose case is not `known` any more."""
-    wanted = failed(Cell(**cell) for cell in results.read(path)["cells"])
+    wanted = failed(results.cells(path, ("conformance",)))
     if gone := {case for _, case in wanted} - set(known):
         raise UsageError(f"{path} has cases that do not exist: {', '.join(sorted(gone))} (--cases MODULE?)")
     return [cell for cell in wanted if not cells or cell in set(cells)]
@@ -151,7 +151,8 @@ examples:
   merge one.json --json all.json           says which shards are missing, and ends with 5
   merge tk.json gtk.json --json both.json  runs of different cells, without shards
 
-Refused (2): files of different kinds, commits, interpreters or selections; a shard or a cell that is there twice.
+Refused (2): files of different kinds, commits, interpreters or selections; a shard or a cell that is there twice;
+--require, --strict and --markdown for results that are no cells of cases.
 
 """
 
@@ -164,6 +165,10 @@ def numbers(about: dict[str, Any]) -> tuple[set[int], int] | None:
     return {int(n) for n in left.split(",")}, int(right)
 
 
+MERGED = (*results.CELLS, "test_asyncio", "bench")
+"""The kinds that have parts."""
+
+
 class Parts:
     """Several files of one kind that belong together."""
 
@@ -173,6 +178,8 @@ class Parts:
         self.kinds = [results.kind(path) for path in paths]
         self.kind = self.kinds[0]
         for path, kind in zip(paths, self.kinds):
+            if kind not in MERGED:
+                raise UsageError(f"{path} is of kind {kind}; what can be merged is {', '.join(MERGED)}")
             if kind != self.kind:
                 raise UsageError(f"{path} is of kind {kind}, {paths[0]} of kind {self.kind}")
         self.documents = [results.read(path, self.kind) for path in paths]
@@ -299,6 +306,9 @@ def merge(options: argparse.Namespace) -> int:
     from . import report
 
     parts = Parts(options.file)
+    ignored = [name for name in ("require", "strict", "markdown") if getattr(options, name)]
+    if ignored and parts.kind not in results.CELLS:
+        raise UsageError(f"--{ignored[0]} is about cells of cases; {parts.paths[0]} is of kind {parts.kind}")
     out = report.console()
     for warning in parts.warnings:
         out.print(f"warning: {warning}", style="yellow", markup=False)
@@ -307,13 +317,22 @@ def merge(options: argparse.Namespace) -> int:
         document["kind"] = parts.documents[0]["kind"]
     document["meta"] = parts.meta()
     interrupted = bool(document["meta"]["interrupted"])
-    codes = [int(d["meta"].get("exit_code") or 0) for d in parts.documents]
+    codes: list[int] = []
     left: list[tuple[str, str]] = []
     if parts.kind == "test_asyncio":
         document["not_run"], document["runs"] = parts.runs()
+        for path, part in zip(parts.paths, parts.documents):
+            if part["meta"]["exit_code"] is None:
+                raise UsageError(f"{path} does not say how it ended")
+            codes.append(int(part["meta"]["exit_code"]))
     else:
         document["cells"] = parts.cells()
-    if parts.kind in ("conformance", "campaign"):
+    if parts.kind == "bench":
+        from . import bench
+
+        bars = any(part["meta"].get("exit_code") == results.REGRESSION for part in parts.documents)
+        codes = [bench.exit_code(document, bars=bars)]
+    if parts.kind in results.CELLS:
         cells = [Cell(**cell) for cell in document["cells"]]
         own = [cell for cell in cells if not elsewhere(cell)]
         left = [(c.contender, c.case) for c in cells if elsewhere(c) or c.detail.get("interrupted")]
@@ -322,11 +341,12 @@ def merge(options: argparse.Namespace) -> int:
         if options.markdown:
             text = report.markdown({**document, "meta": {**document["meta"], "exit_code": codes[0]}})
             options.markdown.write_text(text)
+    if interrupted:
+        codes.append(results.INTERRUPTED)
     if (left or parts.missing) and not options.partial:
         codes.append(results.NOTHING_RAN)
     code = worst(codes)
-    if "exit_code" in document["meta"]:
-        document["meta"]["exit_code"] = code
+    document["meta"]["exit_code"] = code
     results.write(options.json, document, parts.kind)
     _say_left(out, parts, left)
     out.print(f"merged {len(parts.paths)} file(s): {options.json} (exit code {code})", markup=False)

@@ -418,15 +418,21 @@ def main(args: argparse.Namespace) -> int:
     try:
         bench.run()
         document = bench.document()
+        code = document["meta"]["exit_code"] = exit_code(document, bars=args.bars)
         path = args.json or tree.root() / "results" / "latest" / "bench.json"
         results.write(path, document, "bench")
         table.show(document)
         print(f"results: {path}")
     finally:
         bench.close()
-    if bench.interrupted:
-        return 130
+    return code
+
+
+def exit_code(document: dict[str, Any], *, bars: bool) -> int:
+    """The exit code of a run with these results; `bars`: whether a bar that was missed counts."""
+    if document["meta"]["interrupted"]:
+        return results.INTERRUPTED
     if not any(cell["samples"] for cell in document["cells"]):
-        return 5
-    missed = [cell for cell in document["cells"] if cell.get("bar", {}).get("met") is False]
-    return 4 if args.bars and missed else 0
+        return results.NOTHING_RAN
+    missed = any(cell.get("bar", {}).get("met") is False for cell in document["cells"])
+    return results.REGRESSION if bars and missed else results.OK

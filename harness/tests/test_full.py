@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from harness import cli, full, results, shards
-from harness.tests.test_cli import make
+from harness.tests.conftest import make
 from harness.tree import UsageError
 
 
@@ -20,6 +20,8 @@ class Runner:
         self.commands: list[list[str]] = []
         self.behaviour = behaviour
         self.code = code
+        self.dirty = False
+        """Were there changes beside the commit?"""
 
     def __call__(self, command: list[str]) -> int:
         self.commands.append(command)
@@ -32,7 +34,9 @@ class Runner:
         for n, cell in enumerate(cells, 1):
             if n != number:
                 cell.detail = {shards.SHARD: f"{n}/{parsed.shard.count}", "by_design": True}
-        results.write(parsed.json, results.document(cells, shard=str(parsed.shard), exit_code=self.code))
+        document = results.document(cells, shard=str(parsed.shard), exit_code=self.code)
+        document["meta"]["dirty"] = self.dirty
+        results.write(parsed.json, document)
         return self.code
 
 
@@ -64,6 +68,23 @@ def test_what_is_there_is_not_run_again(tmp_path: Path) -> None:
 def test_worst_code_wins(tmp_path: Path) -> None:
     assert full.main(options(tmp_path), Runner("FAIL", 3)) == 3
     assert full.main(options(tmp_path, "--left"), Runner()) == 3
+
+
+def test_code_of_what_is_there_counts(tmp_path: Path) -> None:
+    """Regression: a shard that had failed, asked for again, ended with 0."""
+    assert full.main(options(tmp_path, "--shard", "1/2"), Runner("FAIL", 3)) == 3
+    again = Runner()
+    assert full.main(options(tmp_path, "--shard", "1/2"), again) == 3 and not again.commands
+
+
+def test_results_of_changed_sources_are_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Regression: what was left by a tree with changes stood for the tree with other changes."""
+    run = Runner()
+    run.dirty = True
+    assert full.main(options(tmp_path), run) == 0, "what this run made is merged"
+    assert full.main(options(tmp_path), run) == 0 and len(run.commands) == 2
+    assert full.main(options(tmp_path, "--left"), run) == 5
+    assert "changed sources" in capsys.readouterr().out
 
 
 def test_other_commits_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness import results, shards, suite
-from harness.tests.test_cli import make
+from harness.tests.conftest import cells, make
 from harness.verdicts import Cell
 
 Harness = Callable[..., Any]
@@ -74,11 +74,8 @@ def test_merged_shards_are_the_whole_run(harness: Harness, tmp_path: Path) -> No
     assert len(whole["cells"]) == 6
 
 
-def document(path: Path, *cells: Cell, **meta: Any) -> str:
-    made = results.document(list(cells), exit_code=0)
-    made["meta"].update({"commit": "a" * 40, "dirty": False, **meta})
-    results.write(path, made)
-    return str(path)
+def document(path: Path, *made: Cell, **meta: Any) -> str:
+    return cells(path, *made, **{"commit": "a" * 40, "dirty": False, **meta})
 
 
 def test_merge_refuses_what_does_not_belong_together(harness: Harness, tmp_path: Path) -> None:
@@ -149,9 +146,48 @@ def test_suites_are_merged_test_for_test(harness: Harness, tmp_path: Path) -> No
     one = suite(tmp_path / "1.json", "1/2", "test_a.A.test_one", 6)
     two = suite(tmp_path / "2.json", "2/2", "test_b.B.test_two", 3)
     out = tmp_path / "out.json"
+    ran = harness("merge", one, two, "--json", str(out), "--strict")
+    assert ran.code == 2 and "--strict is about cells" in ran.err and not out.exists()
     assert harness("merge", one, two, "--json", str(out)).code == 3
     (run,) = results.read(out, "test_asyncio")["runs"]
     assert run["outcomes"] == {"pass": 2} and len(run["tests"]) == 2 and run["turns"] == {"turns": 6}
+
+
+def bench(path: Path, shard: str, samples: list[float], **more: Any) -> str:
+    cell = {
+        "contender": "plain",
+        "metric": f"metric-{shard[0]}",
+        "unit": "op/s",
+        "higher_is_better": True,
+        "python": "3.11.2",
+        "samples": samples,
+        "blocks": [0 for _ in samples],
+        "turns_per_op": None,
+        "host_waits_per_op": None,
+        "ratio_to_plain": None,
+    }
+    about = results.meta(seed=1, seconds=1.0)
+    meta = {k: about[k] for k in ("date", "seconds", "machine", "seed", "interrupted")}
+    meta.update({"commit": "a" * 40, "dirty": False, "blocks": 1, "time_factor": 1.0, "shard": shard, **more})
+    results.write(path, {"schema": "asyncio-guest/bench@1", "meta": meta, "cells": [cell]}, "bench")
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("samples", "more", "code"),
+    [([1.0], {}, 0), ([], {}, 5), ([1.0], {"interrupted": True}, 130)],
+)
+def test_merged_benches_end_as_the_parts_did(
+    harness: Harness, tmp_path: Path, samples: list[float], more: dict[str, Any], code: int
+) -> None:
+    """Regression: interrupted or empty benches, merged, ended with 0."""
+    parts = [bench(tmp_path / f"{k}.json", f"{k}/2", samples, **more) for k in (1, 2)]
+    out = tmp_path / "out.json"
+    ran = harness("merge", *parts, "--json", str(out))
+    assert ran.code == code, ran.out + ran.err
+    assert results.read(out, "bench")["meta"]["exit_code"] == code
+    ran = harness("merge", *parts, "--json", str(out), "--require", "plain")
+    assert ran.code == 2 and "--require is about cells" in ran.err
 
 
 def test_rerun_of_what_failed(harness: Harness, tmp_path: Path) -> None:
