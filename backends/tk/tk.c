@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #define OVERDUE_MS 10               /* a guest put behind the host's work is not put off for longer */
+#define BURST 1000000               /* ns, for turns that follow each other within one event */
 
 typedef void (*action)(void *);
 
@@ -125,12 +126,17 @@ command_gone(ClientData data, Tcl_Interp *interp, const char *old, const char *n
     ((tk_host *)data)->command.objProc = NULL;
 }
 
+/* Turns that max_iterations cuts short follow each other for a moment: between two of them Tcl would wait, ask X for
+ * events and enter Python anew, which costs more than such a turn. */
 static void
 dispatch(void *arg)
 {
     tk_host *h = arg;
-    h->due = 0;
-    ag_dispatch(h->guest);
+    int64_t end = ag_now() + BURST;
+    do {
+        h->due = 0;
+        ag_dispatch(h->guest);      /* may close the host */
+    } while (h->prepare && !h->closed && !h->again && !h->stop && ag_prepare(h->guest, NULL) && ag_now() < end);
 }
 
 static void

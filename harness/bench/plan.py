@@ -74,8 +74,7 @@ BARS: dict[tuple[str, str], float] = {
     **{("echo", f"guest/{host}"): 1.0 for host in ("poll", "glib", "tk", *GUI)},
     **{("sleep0", f"guest/{host}"): 1.5 for host in ("poll", "glib", "tk", *GUI)},
     ("echo1", "guest/poll"): 0.9,
-    **{("echo1", f"guest/{host}"): 0.8 for host in ("glib", *GUI)},
-    ("echo1", "guest/tk"): 0.7,
+    **{("echo1", f"guest/{host}"): 0.8 for host in ("glib", "tk", *GUI)},
     # Each of the guest's turns is an iteration of the host's own, in Python.
     **{("echo1", f"guest/{host}"): 0.6 for host in ("tornado", "asyncio")},
     ("echo1", "guest/tk@late"): 0.4,
