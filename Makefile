@@ -30,16 +30,18 @@ RUN = $(ENV) $(PYTHON)
 # Folders with tests that exist; a fresh backend is found like any other.
 TESTS = $(wildcard guest/tests backends/*/test_*.py backends/*/tests harness/tests scenarios/tests)
 
-.PHONY: all setup build conformance suite test full gate gate-examples leaks selftest report dist bench fuzz samples clean help
+TARGETS = all setup build conformance suite test full gate gate-examples leaks selftest report dist bench fuzz samples clean help
+.PHONY: $(TARGETS)
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
 
 ifneq ($(SUITE),)
-# The same make, inside; PYTHON= and TESTS= only if they were given. What the environment has of ARGS and SANITIZE goes along.
+# The same make, inside; variables only if they were given. What the environment has of ARGS and SANITIZE goes along.
 export ARGS SANITIZE
 given = $(filter-out file default undefined,$(origin $(1)))
-all setup build conformance suite full test bench samples clean:
-	@/usr/bin/python3 ci/suite.py "$(SUITE)" $@ $(if $(call given,PYTHON),--python "$(PYTHON)") $(if $(call given,TESTS),"TESTS=$(TESTS)")
+$(filter-out help,$(TARGETS)):
+	@/usr/bin/python3 ci/suite.py "$(SUITE)" $@ $(if $(call given,PYTHON),--python "$(PYTHON)") \
+	    $(foreach name,TESTS PATCH SECONDS,$(if $(call given,$(name)),"$(name)=$($(name))"))
 else
 
 all: setup build conformance ## install what is missing, build, run the conformance suite (quick tier), print the table

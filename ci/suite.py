@@ -25,7 +25,10 @@ from typing import Any, NoReturn
 
 CI = Path(__file__).resolve().parent
 ROOT = CI.parent
-TARGETS = ("all", "setup", "build", "conformance", "full", "test", "bench", "samples", "clean")
+TARGETS = (
+    "all", "setup", "build", "conformance", "full", "suite", "test", "bench", "fuzz", "leaks", "selftest", "gate",
+    "gate-examples", "report", "dist", "samples", "clean",
+)
 MEASURED = ("all", "conformance", "full")
 """Targets that leave results of the conformance cases behind."""
 PASSED = ("ARGS", "SANITIZE", "CFLAGS", "LDFLAGS", "COLUMNS", "TERM", "NO_COLOR", "PYTEST_ADDOPTS")
@@ -138,17 +141,22 @@ class Suite:
         self.build = self.top / "build"
         self.stamp = self.top / "stamp"
         self.log = self.top / "log"
+        self.lock = self.top.with_suffix(".lock")  # outlives `clean`
 
     def results(self, python: str) -> Path:
         """Where the results of one interpreter are."""
         return ROOT / "results" / "latest" / f"{self.name}-{Path(python).name.removeprefix('python')}"
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """One at a time makes the root directory; any number may run in it."""
-        self.top.mkdir(parents=True, exist_ok=True)
-        with (self.top / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+    def locked(self, how: int) -> Iterator[None]:
+        """One at a time makes the root directory (LOCK_EX), any number may run in it (LOCK_SH).  Raises Problem when
+        LOCK_NB is in `how` and another make is at work there."""
+        self.lock.parent.mkdir(parents=True, exist_ok=True)
+        with self.lock.open("w") as lock:
+            try:
+                fcntl.flock(lock, how)
+            except BlockingIOError as error:
+                raise Problem(f"another make SUITE={self.name} is at work: wait for its end, or stop it") from error
             yield
 
     # -- making it
@@ -164,9 +172,13 @@ class Suite:
 
     def ensure(self) -> None:
         """Make the root directory, or bring it up to date, unless it is.  Raises Problem."""
-        with self.locked():
+        with self.locked(fcntl.LOCK_SH):
             if self.current():
                 return
+        with self.locked(fcntl.LOCK_EX):
+            if self.current():
+                return  # made by another while this one waited
+            self.top.mkdir(parents=True, exist_ok=True)
             self.log.write_text("")
             wanted = self.packages()
             self.stamp.unlink(missing_ok=True)
@@ -262,9 +274,10 @@ class Suite:
 
     def clean(self) -> None:
         """Remove the root directory, what was built in it and its results."""
-        remove(self.top)
-        for folder in (ROOT / "results" / "latest").glob(f"{self.name}-*"):
-            remove(folder)
+        with self.locked(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            remove(self.top)
+            for folder in (ROOT / "results" / "latest").glob(f"{self.name}-*"):
+                remove(folder)
 
 
 def mirror() -> str:
@@ -334,7 +347,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             remedy = f"sudo make SUITE={suite.name} {args.target}"
             raise Problem(f"needs root on Linux, for debootstrap and mounts: {remedy}")
         suite.ensure()
-        return suite.make(args.target, pythons, args.variables)
+        with suite.locked(fcntl.LOCK_SH):
+            return suite.make(args.target, pythons, args.variables)
     except Problem as problem:
         print(f"suite: {problem}", file=sys.stderr)
         return 1

@@ -33,10 +33,8 @@ class Snapshot:
 
 LIBFFI = re.compile(r"/libffi\.so[.0-9]*$")
 """libffi 3.4 and later opens its own file at the first closure (of ctypes, of PyGObject) and maps its trampolines from it
-for the rest of the process's life; Debian 12's is built without."""
-
-
-SYSTEM_FILE = re.compile(r"/(usr|etc|var)/")
+for the rest of the process's life; Debian 12's is built without.  One such descriptor is no leak, a second one is."""
+FONT_FILE = re.compile(r"/(usr|etc|var)/(.+/)?(fonts?|fontconfig)/")
 """What a thread of a toolkit's may have open for a moment when the case begins: Pango's reads the fonts."""
 
 
@@ -47,7 +45,7 @@ def _fds() -> dict[int, str]:
             target = os.readlink(f"/proc/self/fd/{name}")
         except OSError:
             continue  # the descriptor of the listing itself
-        if not (target.startswith("/proc/") and target.endswith("/fd")) and not LIBFFI.search(target):
+        if not (target.startswith("/proc/") and target.endswith("/fd")):
             found[int(name)] = target
     return found
 
@@ -115,12 +113,15 @@ def compare(
         found: dict[str, str] = {}
         now = snapshot()
         fds = {fd: target for fd, target in now.fds.items() if before.fds.get(fd) != target}
-        lost = [fd for fd, target in before.fds.items() if fd not in now.fds and not SYSTEM_FILE.match(target)]
+        lost = [fd for fd, target in before.fds.items() if fd not in now.fds and not FONT_FILE.match(target)]
         allowed = collections.Counter(process_fds)
+        trampolines = any(LIBFFI.search(target) for target in before.fds.values())
         extra = []
         for fd, target in sorted(fds.items()):
             if allowed[_kind(target)] > 0:
                 allowed[_kind(target)] -= 1
+            elif LIBFFI.search(target) and not trampolines and fd not in before.fds:
+                trampolines = True
             elif fd in before.fds:
                 extra.append(f"{fd} was {before.fds[fd]} and is {target}")
             else:

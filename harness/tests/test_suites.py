@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -236,6 +237,42 @@ def test_clean_crosses_no_mount(suite: ModuleType, sandbox: Any, monkeypatch: py
     monkeypatch.setattr(suite, "mounts_below", lambda folder: [])
     sandbox.clean()
     assert not sandbox.top.exists()
+
+
+def test_clean_waits_for_nobody_and_takes_nothing_from_anybody(suite: ModuleType, sandbox: Any) -> None:
+    sandbox.root.mkdir(parents=True)
+    with sandbox.locked(suite.fcntl.LOCK_SH), sandbox.locked(suite.fcntl.LOCK_SH):  # two run in it
+        with pytest.raises(suite.Problem, match="another make SUITE=sid is at work"):
+            sandbox.clean()
+        assert sandbox.root.exists()
+    sandbox.clean()
+    assert not sandbox.top.exists()
+
+
+def test_what_runs_in_it_holds_it(suite: ModuleType, sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[bool] = []
+
+    def make_(self: Any, *_: Any) -> int:
+        with pytest.raises(suite.Problem), self.locked(suite.fcntl.LOCK_EX | suite.fcntl.LOCK_NB):
+            pass
+        refused.append(True)
+        return 0
+
+    monkeypatch.setattr(suite.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(suite.Suite, "ensure", lambda self: None)
+    monkeypatch.setattr(suite.Suite, "make", make_)
+    assert suite.main(["sid", "test"]) == 0 and refused
+
+
+def test_every_target_runs_in_a_release(suite: ModuleType) -> None:
+    """`make SUITE=sid fuzz` did nothing but say that there is no rule."""
+    names = re.search(r"^TARGETS = (.*)$", (tree.TOP / "Makefile").read_text(), re.MULTILINE)
+    assert names is not None and {*names[1].split()} - {"help"} == {*suite.TARGETS}
+    for target in suite.TARGETS:
+        command = ["make", "-n", "SUITE=sid", target, "PYTHON=3.15", "PATCH=a b.diff", "SECONDS=7"]
+        said = subprocess.run(command, cwd=tree.TOP, capture_output=True, text=True, check=True).stdout
+        words = shlex.split(said.replace("\\\n", " "))
+        assert words[words.index("sid") + 1:] == [target, "--python", "3.15", "PATCH=a b.diff", "SECONDS=7"]
 
 
 def test_mounts_are_seen(suite: ModuleType) -> None:
