@@ -61,6 +61,7 @@ def show(document: dict[str, Any]) -> None:
     ):
         view.add_column(name, justify=justify, no_wrap=True)  # type: ignore[arg-type]
     last = None
+    reasons: dict[str, list[str]] = {}  # below the table: a sentence in a column leaves no room for the figures
     for cell in document["cells"]:
         if last is not None and cell["metric"] != last:
             view.add_row()
@@ -75,8 +76,12 @@ def show(document: dict[str, Any]) -> None:
         verdict = {True: "[green]met[/]", False: "[red]missed[/]", None: ""}[bar.get("met")]
         note = verdict or (found or {}).get("verdict", "")
         if cell.get("reason"):
-            reason = cell["reason"].splitlines()[0][:60].replace("[", "\\[")
-            note = f"[dim]{reason}[/]" if reason.startswith("UNSUPPORTED") else f"[yellow]NOTRUN: {reason}[/]"
+            reason = cell["reason"].splitlines()[0]
+            unsupported = reason.startswith("UNSUPPORTED")
+            note = "[dim]UNSUPPORTED[/]" if unsupported else "[yellow]NOTRUN[/]"
+            reasons.setdefault(reason if unsupported else f"NOTRUN: {reason}", []).append(
+                f"{cell['contender']}::{cell['metric']}"
+            )
         view.add_row(
             cell["metric"] if cell["metric"] != last else "",
             cell["contender"],
@@ -91,5 +96,7 @@ def show(document: dict[str, Any]) -> None:
         )
         last = cell["metric"]
     wide.print(view)
+    for reason, selectors in reasons.items():
+        wide.print(f"{' '.join(selectors)}: {reason}", markup=False, highlight=False, soft_wrap=True)
     if document["meta"]["interrupted"]:
         wide.print("[yellow]interrupted: what is there is valid, and not all[/]")

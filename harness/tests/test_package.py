@@ -111,10 +111,10 @@ def test_the_wheel_is_the_harness_and_its_cases_alone(wheel: Path) -> None:
         "__init__.py", "pytest_plugin.py", "harness/plugin.py", "harness/contenders.toml",
         "harness/schema/conformance.json",
         "harness/page/page.js", "harness/peers/qasync.py", "scenarios/CATALOGUE.md", "scenarios/cases/t_timers.py",
-        "backends/tk/driver.py", "backends/_x11.py",
+        "backends/tk/driver.py", "backends/_driver.py", "backends/_x11.py",
     )} <= names  # fmt: skip
     assert not [n for n in names if "/tests/" in n or n.endswith((".so", ".c")) or n.startswith("asyncio_guest/")]
-    assert not [n for n in names if n.startswith(f"{top}/backends/") and not n.endswith(("/driver.py", "_x11.py"))]
+    assert not [n for n in names if n.startswith(f"{top}/backends/") and not n.endswith(("/driver.py", "/_driver.py", "/_x11.py"))]
 
 
 def test_no_toolkit_is_there_and_none_is_imported(programs: Path, theirs: Path) -> None:
