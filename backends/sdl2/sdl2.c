@@ -506,11 +506,11 @@ sdl_run(void *host)
     while (r == 0 && !h->quit) {
         r = run_once(h);
     }
-    sdl.DelEventWatch(on_push, NULL);
-    h->running = false;
-    if (r >= 0) {
-        leave();
+    if (is_open(h)) {               /* a child that was forked in a turn may find SDL's mutex held for ever */
+        sdl.DelEventWatch(on_push, NULL);
     }
+    h->running = false;
+    leave();
     return r < 0 ? -1 : 0;
 }
 
@@ -631,6 +631,10 @@ sdl_open(void **ret_host, const ag_open_args *args)
     }
     self.thread = pthread_self();
     pthread_mutex_lock(&self.mutex);
+    if (self.hosts == NULL) {
+        /* SDL_Quit() may have ended the timers and emptied the queue since the last one: nothing would ring again. */
+        self.rung = self.keeping = self.foreign = false;
+    }
     h->next = self.hosts;
     self.hosts = h;
     pthread_mutex_unlock(&self.mutex);
@@ -687,9 +691,6 @@ use(PyObject *module, PyObject *args)
         return NULL;
     }
     self.type = bell;
-    pthread_mutex_lock(&self.mutex);
-    self.keeping = false;       /* pygame.quit() may have ended the timers since */
-    pthread_mutex_unlock(&self.mutex);
     Py_RETURN_NONE;
 }
 
@@ -738,6 +739,7 @@ serve_until(PyObject *module, PyObject *when)
 {
     long long deadline = PyLong_AsLongLong(when);
     bool ours = is_ours();
+    int err = 0;
 
     (void)module;
     if (deadline == -1 && PyErr_Occurred()) {
@@ -748,10 +750,8 @@ serve_until(PyObject *module, PyObject *when)
             hush();
         }
         bool more = serve();
-        if (PyErr_CheckSignals() < 0) {
-            return NULL;
-        }
-        if (ag_now() >= deadline) {
+        err = PyErr_CheckSignals();
+        if (err < 0 || ag_now() >= deadline) {
             break;
         }
         if (!more) {
@@ -769,7 +769,7 @@ serve_until(PyObject *module, PyObject *when)
     if (ours) {
         leave();
     }
-    Py_RETURN_NONE;
+    return err < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 PyDoc_STRVAR(alive_doc,

@@ -34,6 +34,6 @@ def test_embedding_program(tmp_path: Any, display: str) -> None:
     env = os.environ | {"DISPLAY": display, "SDL_VIDEODRIVER": "x11"}
     done = subprocess.run([program], env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
-    outcome, ticks = done.stdout.splitlines()
-    assert outcome == "Value('42')"
-    assert int(ticks) > 5
+    lines = done.stdout.splitlines()
+    assert lines[::2] == ["Value('42')"] * 2
+    assert all(int(ticks) > 5 for ticks in lines[1::2])

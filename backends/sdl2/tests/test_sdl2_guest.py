@@ -577,16 +577,88 @@ def test_exit_with_a_guest(program: Any) -> None:
 
 
 def test_fork(program: Any) -> None:
-    """The child of a turn leaves the loop that it was forked in."""
+    """The child of a turn leaves the loop that it was forked in and ends as it says, even if a thread that it does not have
+    was about to push an event; the parent goes on, and gets its events."""
     assert program("""
         window()
+        import ctypes
+        sdl = ctypes.CDLL(next(line.split()[-1] for line in open("/proc/self/maps") if "libSDL2-" in line))
+        mine = pygame.event.custom_type()
+        inside, go_on = threading.Event(), threading.Event()
+        @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
+        def watch(data, event):
+            # SDL has its list of watches locked.
+            inside.set()
+            return go_on.wait(20)
+        push = threading.Thread(target=sdl.SDL_PushEvent, args=(ctypes.create_string_buffer(mine.to_bytes(4, sys.byteorder), 128),))
         async def main():
             await asyncio.sleep(0.01)
+            sdl.SDL_AddEventWatch(watch, None)
+            push.start()
+            await asyncio.to_thread(inside.wait)
             child = os.fork()
             if child == 0:
-                print("child", flush=True)
-                os._exit(0)
-            os.waitpid(child, 0)
+                raise SystemExit(5)
+            status = await asyncio.to_thread(ended, child)
+            go_on.set()
+            push.join()
+            sdl.SDL_DelEventWatch(watch, None)
+            print(status, [event.type == mine for event in pygame.event.get(mine)])
             return await answer()
-        print(asyncio_guest.run(main(), host="sdl2"))
-    """) == ["child", "42"]
+        def ended(child):
+            for _ in range(1000):
+                pid, status = os.waitpid(child, os.WNOHANG)
+                if pid:
+                    return os.waitstatus_to_exitcode(status)
+                time.sleep(0.01)
+            os.kill(child, signal.SIGKILL)
+            return os.waitpid(child, 0)
+        me = os.getpid()
+        try:
+            print(asyncio_guest.run(main(), host="sdl2"))
+        finally:
+            if os.getpid() != me:
+                os._exit(sys.exc_info()[1].code if isinstance(sys.exc_info()[1], SystemExit) else 6)
+    """) == ["5 [True]", "42"]
+
+
+def test_an_exception_out_of_the_clock_leaves_the_guest_due(program: Any) -> None:
+    """A signal's handler that raises between two turns of a busy guest: the program goes on to wait for events, and there
+    the guest goes on. Nothing was rung for it, since the clock was to have given it its next turn."""
+    assert program("""
+        window()
+        class Stop(Exception):
+            pass
+        def handler(number, frame):
+            if ticking and not guest._driver.core.turning:
+                raise Stop
+        async def main():
+            global turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+        turns, ticking = 0, False
+        guest = asyncio_guest.start(main(), host=pygame, budget=1e-6, done_callback=lambda outcome: None)
+        clock = sdl2.Clock()
+        signal.signal(signal.SIGALRM, handler)
+        raised = 0
+        while raised < 5:
+            signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+            try:
+                ticking = True
+                clock.tick(10)
+            except Stop:
+                raised += 1
+            finally:
+                ticking = False
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            before = turns
+            for event in [pygame.event.wait(3000), *pygame.event.get()]:
+                sdl2.handles(event)
+            if turns == before:
+                print("the guest stands still")
+        guest.cancel()
+        while not guest.done:
+            clock.tick(100)
+        print(raised)
+    """) == ["5"]
