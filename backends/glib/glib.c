@@ -307,6 +307,21 @@ gl_close(void *host)
     g_free(h);
 }
 
+/* Call a method. -1 with an exception: with a negative `err` the one that was set before, whatever the method does. */
+static int
+call_method(PyObject *obj, const char *name, int err)
+{
+    PyObject *type, *value, *tb;
+    PyErr_Fetch(&type, &value, &tb);
+    PyObject *r = PyObject_CallMethod(obj, name, NULL);
+    Py_XDECREF(r);
+    if (err < 0) {
+        PyErr_Restore(type, value, tb);
+        return -1;
+    }
+    return r != NULL ? 0 : -1;
+}
+
 /* The context of a GLib.MainContext object. There is no public way from the object to its pointer but to make it, for a
  * moment, this thread's default; that also shows that this thread may run it. */
 static GMainContext *
@@ -314,7 +329,7 @@ context_of(PyObject *obj)
 {
     GMainContext *context = NULL;
     PyObject *r = PyObject_CallMethod(obj, "acquire", NULL);
-    int acquired = r == NULL ? -1 : PyObject_IsTrue(r);
+    int acquired = r == NULL ? -1 : PyObject_IsTrue(r), err;
 
     Py_XDECREF(r);
     if (acquired <= 0) {
@@ -324,21 +339,17 @@ context_of(PyObject *obj)
         }
         return NULL;
     }
-    r = PyObject_CallMethod(obj, "push_thread_default", NULL);
-    if (r != NULL) {
+    err = call_method(obj, "push_thread_default", 0);
+    if (err == 0) {
         context = g_main_context_ref_thread_default();
-        Py_DECREF(r);
-        r = PyObject_CallMethod(obj, "pop_thread_default", NULL);
+        err = call_method(obj, "pop_thread_default", 0);
     }
-    if (r != NULL) {
-        Py_DECREF(r);
-        r = PyObject_CallMethod(obj, "release", NULL);
-    }
-    if (r == NULL && context != NULL) {
+    /* Whatever failed: no other thread could run the context any more. */
+    err = call_method(obj, "release", err);
+    if (err < 0 && context != NULL) {
         g_main_context_unref(context);
         context = NULL;
     }
-    Py_XDECREF(r);
     return context;
 }
 
