@@ -6,6 +6,7 @@ Importing this module imports no toolkit.
 from __future__ import annotations
 
 import ctypes
+import functools
 import importlib
 import importlib.util
 import os
@@ -62,6 +63,18 @@ def repair_executor(binding: str, python: tuple[int, int] = sys.version_info[:2]
             package.ThreadPoolExecutor = importlib.import_module("concurrent.futures.thread").ThreadPoolExecutor
 
 
+def make_application(binding: str) -> Any:
+    """The application of a host given by name, by this binding.  Main thread."""
+    # A QApplication without a display ends the process: then it is one without windows.
+    kind = ("QtCore", "QCoreApplication")
+    if any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")):
+        if importlib.util.find_spec(f"{binding}.QtWidgets"):
+            kind = ("QtWidgets", "QApplication")
+    app = getattr(importlib.import_module(f"{binding}.{kind[0]}"), kind[1])(sys.argv[:1] or ["python"])
+    _own.append(app)
+    return app
+
+
 @dataclass(frozen=True)
 class QtBackend:
     """``BACKEND`` of a package: Qt `major` by one of `bindings`."""
@@ -91,7 +104,7 @@ class QtBackend:
 
     def open(self, obj: object | None) -> Host:
         """The event loop of the calling thread, which `obj` must live in; with None the application's, which is made
-        where there is none yet.
+        where there is none yet, when the guest is attached: a start that is refused before leaves none behind.
 
         Raises TypeError for another object, and RuntimeError on the wrong thread, without an application, or
         when the process has loaded another Qt.
@@ -105,8 +118,8 @@ class QtBackend:
             if obj.thread() != core.QThread.currentThread():  # type: ignore[attr-defined]
                 raise RuntimeError("this Qt object lives in another thread: start the guest on that thread")
         app = core.QCoreApplication.instance()
-        if app is None:
-            app = self._application(binding)
+        if app is None and threading.current_thread() is not threading.main_thread():
+            raise RuntimeError("there is no QApplication; make it on the main thread first")
         if not has_library(self.major):
             raise RuntimeError(
                 f"{binding} does not use a shared libQt{self.major}Core.so.{self.major}: use a binding that is linked "
@@ -117,7 +130,8 @@ class QtBackend:
             warnings.warn(fault, RuntimeWarning, stacklevel=2)
         repair_executor(binding)
         extension = importlib.import_module(self._extension)
-        return Host(extension.ops, app, {"binding": binding, "qt": extension.qt_version})
+        toolkit = app if app is not None else functools.partial(make_application, binding)
+        return Host(extension.ops, toolkit, {"binding": binding, "qt": extension.qt_version})
 
     def _binding(self, obj: object | None) -> str:
         """The binding of `obj`, or the one that is imported; none is: the first that can be."""
@@ -137,15 +151,3 @@ class QtBackend:
                 importlib.import_module(f"{binding}.QtCore")
                 return binding
         raise RuntimeError(str(self.missing()))
-
-    def _application(self, binding: str) -> Any:
-        if threading.current_thread() is not threading.main_thread():
-            raise RuntimeError("there is no QApplication; make it on the main thread first")
-        # A QApplication without a display ends the process: then it is one without windows.
-        kind = ("QtCore", "QCoreApplication")
-        if any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")):
-            if importlib.util.find_spec(f"{binding}.QtWidgets"):
-                kind = ("QtWidgets", "QApplication")
-        app = getattr(importlib.import_module(f"{binding}.{kind[0]}"), kind[1])(sys.argv[:1] or ["python"])
-        _own.append(app)
-        return app

@@ -344,6 +344,14 @@ qt_open(void **ret_host, const ag_open_args *args)
     if (ag_import() < 0) {
         return -1;
     }
+    // The toolkit's object is the application, or what makes one: here, where nothing else can refuse the guest any more.
+    if (QCoreApplication::instance() == nullptr && args->toolkit != nullptr && PyCallable_Check(args->toolkit)) {
+        PyObject *app = PyObject_CallNoArgs(args->toolkit);
+        if (app == nullptr) {
+            return -1;
+        }
+        Py_DECREF(app);
+    }
     if (QCoreApplication::instance() == nullptr) {
         PyErr_SetString(PyExc_RuntimeError, "there is no QApplication: make it before you start a guest in it");
         return -1;

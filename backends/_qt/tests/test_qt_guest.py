@@ -91,6 +91,33 @@ def test_by_name_without_a_display(program: Any) -> None:
     """) == ["once again", "False 1"]
 
 
+def test_a_refused_start_makes_no_application(program: Any) -> None:
+    """Qt has one application for the process's life: the program's own could not be made any more."""
+    assert program("""
+        from BINDING.QtCore import QCoreApplication
+        async def main():
+            refused("a second guest")
+        def refused(what, **options):
+            coro = asyncio.sleep(0)
+            try:
+                asyncio_guest.run(coro, host=HOST, **options)
+            except (RuntimeError, TypeError, ValueError) as error:
+                print(what, type(error).__name__, QCoreApplication.instance())
+            coro.close()
+        refused("engine", engine="turbo")
+        refused("strategy", strategy="hope")
+        refused("budget", budget=0)
+        refused("loop", loop_factory=object)
+        asyncio_guest.run(main(), host="poll")
+        thread = threading.Thread(target=refused, args=("another thread",))
+        thread.start(); thread.join()
+        print(run(asyncio.sleep(0, "result")), type(QCoreApplication.instance()).__name__)
+    """) == [
+        "engine ValueError None", "strategy ValueError None", "budget ValueError None", "loop TypeError None",
+        "a second guest RuntimeError None", "another thread RuntimeError None", "result QCoreApplication",
+    ]  # fmt: skip
+
+
 def test_the_programs_own_main_loop_and_threads(program: Any) -> None:
     assert program("""
         from BINDING.QtCore import QCoreApplication, QObject, QThread, QTimer
