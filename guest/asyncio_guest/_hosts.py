@@ -11,6 +11,7 @@ import functools
 import importlib
 import importlib.util
 import pkgutil
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -133,10 +134,9 @@ def hosts() -> Mapping[str, Backend]:
         package = None
     if package is not None:
         for module in pkgutil.iter_modules(package.__path__):
-            if module.ispkg and not module.name.startswith("_"):
-                name = module.name.replace("_", "-")  # pygame-ce: a package cannot be called so
-                path = f"{package.__name__}.{module.name}"
-                found[name] = _load(name, functools.partial(importlib.import_module, path))
+            backend = _of_ours(module.name)
+            if backend is not None:
+                found[_public(module.name)] = backend
     from importlib import metadata  # slow to import; `backend_of` a name of ours does without
 
     for entry in metadata.entry_points(group=ENTRY_POINTS):
@@ -146,16 +146,30 @@ def hosts() -> Mapping[str, Backend]:
     return found
 
 
+def _public(name: str) -> str:
+    """The name of the host whose subpackage is called `name`: a package cannot be called pygame-ce."""
+    return name.replace("_", "-")
+
+
 @functools.lru_cache(maxsize=None)
 def _of_ours(name: str) -> Backend | None:
-    """The installed subpackage called `name`, without a look at all others."""
+    """The backend in the installed subpackage called `name`, without a look at all others.
+
+    None where that is no backend: a module beside them, a folder that a cache has left, a package without a BACKEND.
+    """
+    if name.startswith("_") or not name.isidentifier():
+        return None
     full = f"{__package__}.backends.{name}"
     try:
-        if name.startswith("_") or not name.isidentifier() or importlib.util.find_spec(full) is None:
-            return None
+        spec = importlib.util.find_spec(full)
     except ModuleNotFoundError:
         return None
-    return _load(name, functools.partial(importlib.import_module, full))
+    # A folder without __init__.py has no origin.
+    if spec is None or spec.submodule_search_locations is None or spec.origin is None:
+        return None
+    backend = _load(_public(name), functools.partial(importlib.import_module, full))
+    package = sys.modules.get(full)  # None: its import failed, which is worth a word
+    return backend if package is None or hasattr(package, "BACKEND") else None
 
 
 def usable() -> dict[str, str | None]:

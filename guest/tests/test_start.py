@@ -7,6 +7,7 @@ import contextvars
 import socket
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 import asyncio_guest
@@ -372,6 +373,42 @@ def test_a_refused_engine_says_why(options: dict[str, Any], reason: str) -> None
 def test_unknown_host_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown host 'gkt3'; known hosts: .*poll"):
         asyncio_guest.resolve("gkt3")
+
+
+def test_what_lies_beside_the_backends_is_no_host(python: Any, tmp_path: Path) -> None:
+    """A folder that a cache has left, a module, a package that is something else; one whose import fails says so."""
+    backends = tmp_path / "beside" / "backends"
+    for name, text in (
+        ("left/__pycache__/__init__.cpython-311.pyc", ""),
+        ("module.py", "BACKEND = 1"),
+        ("other/__init__.py", "print('imported')"),
+        ("failing/__init__.py", "1 / 0"),
+        ("odd_shape/__init__.py", "BACKEND = 1"),
+    ):
+        (backends / name).parent.mkdir(parents=True, exist_ok=True)
+        (backends / name).write_text(text)
+    done = python(
+        """
+        import sys
+        import asyncio_guest
+        from asyncio_guest import _hosts
+        asyncio_guest.__path__.append(sys.argv[1])
+        for name in ("left", "module", "other", "failing", "odd_shape", "odd-shape"):
+            try:
+                asyncio_guest.resolve(name)
+            except (ValueError, RuntimeError) as exc:
+                print(str(exc).partition(";")[0])
+        print(sorted({"left", "module", "other", "failing", "odd-shape", "poll"} & set(_hosts.usable())))
+        """,
+        str(backends.parent),
+    )
+    assert done.returncode == 0, done.stderr
+    cannot = "the host {0!r} cannot be used: the backend {0!r} cannot be imported: {1}"
+    shape = cannot.format("odd-shape", "TypeError: it has no BACKEND with name, strategies, missing, accepts and open")
+    assert [line for line in done.stdout.splitlines() if line != "imported"] == [
+        "unknown host 'left'", "unknown host 'module'", "unknown host 'other'",
+        cannot.format("failing", "ZeroDivisionError: division by zero"), shape, shape, "['failing', 'odd-shape', 'poll']",
+    ]  # fmt: skip
 
 
 def test_synchronous_post_is_refused() -> None:
