@@ -590,7 +590,8 @@ def test_fork(program: Any) -> None:
             # SDL has its list of watches locked.
             inside.set()
             return go_on.wait(20)
-        push = threading.Thread(target=sdl.SDL_PushEvent, args=(ctypes.create_string_buffer(mine.to_bytes(4, sys.byteorder), 128),))
+        event = ctypes.create_string_buffer(mine.to_bytes(4, sys.byteorder), 128)
+        push = threading.Thread(target=sdl.SDL_PushEvent, args=(event,))
         async def main():
             await asyncio.sleep(0.01)
             sdl.SDL_AddEventWatch(watch, None)
@@ -603,7 +604,7 @@ def test_fork(program: Any) -> None:
             go_on.set()
             push.join()
             sdl.SDL_DelEventWatch(watch, None)
-            print(status, [event.type == mine for event in pygame.event.get(mine)])
+            print(status, [seen.type == mine for seen in pygame.event.get(mine)])
             return await answer()
         def ended(child):
             for _ in range(1000):
