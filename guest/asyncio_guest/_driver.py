@@ -195,6 +195,8 @@ class Driver(Session):
                 exc.__context__ = result.error
             result = Ended(error=exc)
         self.ended = result
+        # This frame, and those below, are in the traceback of an error: they let go of what leads back to it.
+        del self, result
 
     def _main(self) -> Generator[None, None, Any]:
         interrupts = self._interrupts = Interrupts(self.task)
@@ -207,6 +209,7 @@ class Driver(Session):
             raise
         finally:
             interrupts.restore()
+            del self, interrupts
 
     def _teardown(self) -> Generator[None, None, None]:
         try:
@@ -218,6 +221,7 @@ class Driver(Session):
                 yield from self._until_complete(waiter)
         finally:
             self._leave()
+            del self
 
     def _cancel_all(self) -> Generator[None, None, None]:
         to_cancel = tasks.all_tasks(self.loop)
@@ -258,16 +262,19 @@ class Driver(Session):
         """``run_until_complete`` of a future; `ours`: nobody else can retrieve its exception."""
         future.add_done_callback(_stop_loop)
         try:
-            yield
-        except BaseException:
-            if ours and future.done() and not future.cancelled():
-                future.exception()
-            raise
+            try:
+                yield
+            except BaseException:
+                if ours and future.done() and not future.cancelled():
+                    future.exception()
+                raise
+            finally:
+                future.remove_done_callback(_stop_loop)
+            if not future.done():
+                raise RuntimeError("Event loop stopped before Future completed.")
+            return future.result()
         finally:
-            future.remove_done_callback(_stop_loop)
-        if not future.done():
-            raise RuntimeError("Event loop stopped before Future completed.")
-        return future.result()
+            del self, future
 
     # -- from outside --------------------------------------------------------------------------------------
 
@@ -289,19 +296,22 @@ class Driver(Session):
 
         Raises what the host's main loop raised, except where it stands for an interrupt of the guest.
         """
-        while not self.done:
-            try:
-                self.core.run()
-            except (KeyboardInterrupt, SystemExit) as exc:
-                if self.done:
+        try:
+            while not self.done:
+                try:
+                    self.core.run()
+                except (KeyboardInterrupt, SystemExit) as exc:
+                    if self.done:
+                        raise
+                    self.throw(exc)
+                except BaseException:
+                    self.finish(FINISH_TIMEOUT)
                     raise
-                self.throw(exc)
-            except BaseException:
-                self.finish(FINISH_TIMEOUT)
-                raise
-            else:
-                if not self.done:
-                    self.on_host_died()
+                else:
+                    if not self.done:
+                        self.on_host_died()
+        finally:
+            del self  # an error's traceback holds this frame
 
     def finish(self, timeout: float) -> None:
         """Cancel the main task and drive the guest on poll(2) until it is over, at most `timeout` seconds.

@@ -186,12 +186,15 @@ def run(
         max_iterations=max_iterations,
         host_uses_signal_set_wakeup_fd=host_uses_signal_set_wakeup_fd,
     )
-    guest._driver.drive()
-    ended = guest._driver.ended
-    assert ended is not None
-    del guest  # an error's traceback holds this frame
-    result: T = ended.unwrap()
-    return result
+    ended = None
+    try:
+        guest._driver.drive()
+        ended = guest._driver.ended
+        assert ended is not None
+        result: T = ended.unwrap()
+        return result
+    finally:
+        del guest, ended, coro  # an error's traceback holds this frame
 
 
 def start_guest_run(

@@ -780,6 +780,11 @@ become_done(ag_guest *g)
         Py_CLEAR(g->toolkit);
     }
     ag_loop_forget(g);
+    if (!g->turning) {
+        /* No phase begins any more: what they belong to holds the guest. */
+        Py_CLEAR(g->on_stop);
+        Py_CLEAR(g->on_host_died);
+    }
     drop_self(g);
 }
 

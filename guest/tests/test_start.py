@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import socket
 import sys
 import threading
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ import asyncio_guest
 import outcome
 import pytest
 from asyncio_guest import _core
+from asyncio_guest.backends.callables.queue_loop import QueueLoop
 from hosts import QueueHost
 
 STRATEGIES = ("watch", "waiter")
@@ -638,3 +642,61 @@ def test_host_loop_stopped_and_started_again(queue_host: QueueHost) -> None:
     assert not guest.done
     queue_host.main_loop()
     assert queue_host.outcomes == [outcome.Value("ok")]
+
+
+class _Kept:
+    """What a test looks at by a weak reference."""
+
+
+@pytest.mark.parametrize("how", ["result", "error", "interrupt", "interrupted host", "failing host", "failing end"])
+def test_only_the_exception_keeps_a_run(how: str) -> None:
+    """Nothing waits for the garbage collector: neither the guest nor what its coroutine and its error refer to."""
+    seen: dict[str, weakref.ref[Any]] = {}
+    queue_loop = QueueLoop()  # lets the exceptions of its callbacks out that are no Exception
+
+    class Loop(asyncio.SelectorEventLoop):
+        async def shutdown_asyncgens(self) -> None:
+            if how == "failing end":
+                raise LookupError("at the end")
+
+    def note(**things: Any) -> None:
+        seen.update((name, weakref.ref(thing)) for name, thing in things.items())
+
+    async def main() -> str:
+        local = _Kept()
+        note(loop=asyncio.get_running_loop(), task=asyncio.current_task(), guest=_core.current_guest(), local=local)
+        await asyncio.sleep(0)
+        if how == "error":
+            raise LookupError("an error")
+        if how == "interrupt":
+            raise KeyboardInterrupt
+        if how.endswith("host"):
+            queue_loop.run_sync_soon_threadsafe(raiser(KeyboardInterrupt if how == "interrupted host" else GeneratorExit))
+            await asyncio.sleep(3600)
+        return "result"
+
+    host: Any = queue_loop if how.endswith("host") else "poll"
+    gc.collect()
+    gc.disable()
+    try:
+        raised = None
+        try:
+            asyncio_guest.run(main(), host=host, loop_factory=Loop)
+        except (LookupError, KeyboardInterrupt, GeneratorExit) as exc:
+            raised = type(exc)
+        left = [name for name, reference in seen.items() if reference() is not None]
+    finally:
+        gc.enable()
+    assert left == []
+    assert raised == {"result": None, "error": LookupError, "failing end": LookupError, "failing host": GeneratorExit}.get(
+        how, KeyboardInterrupt
+    )
+
+
+def raiser(error: type[BaseException]) -> Callable[[], None]:
+    """A callback that raises."""
+
+    def fail() -> None:
+        raise error
+
+    return fail
