@@ -11,7 +11,7 @@ import fnmatch
 import functools
 import importlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -262,6 +262,14 @@ def expand(pattern: str, tier: str = "quick") -> list[str]:
     if not names:
         raise UsageError(unknown("contender", pattern, everything()))
     return names
+
+
+def unmet(patterns: Sequence[str], ran: Collection[str]) -> list[str]:
+    """Those of a command line's patterns that mean contenders of which none is among those that `ran`.
+
+    A name has to run, of a glob one at least: what is asked for and did not run is no pass.
+    """
+    return [pattern for pattern in patterns if not set(expand(pattern)) & set(ran)]
 
 
 def match_cases(pattern: str, cases: dict[str, Any]) -> list[str]:

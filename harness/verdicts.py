@@ -93,9 +93,12 @@ def first_difference(plain: dict[str, Any], theirs: dict[str, Any], who: str) ->
     return None
 
 
-def _event(event: list[Any]) -> str:
-    name, data = str(event[0]), event[1]
-    text: str = name if data is None else f"{name}({data!r})"
+def _event(event: Any) -> str:
+    if isinstance(event, list) and len(event) == 2:
+        name, data = str(event[0]), event[1]
+        text: str = name if data is None else f"{name}({data!r})"
+    else:  # a program's log in virtual time has other entries
+        text = repr(event)
     return text if len(text) <= 200 else text[:200] + "..."
 
 

@@ -9,10 +9,11 @@ import random
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import contenders, report, results, tree
+from .. import contenders, report, results, shards, tree
 from ..tree import UsageError
 
 SCHEMA = "asyncio-guest/fuzz@1"
@@ -35,7 +36,8 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     add("--seconds", type=float, default=60.0, metavar="S", help="how long to go on (default: 60)")
     add("--programs", type=int, default=None, metavar="N", help="stop after N programs")
     add("--seed", type=int, default=None, metavar="N", help="where the programs begin (default: a new one, printed)")
-    add("--shard", default="1/1", metavar="K/N", help="this part of N of the seed's programs")
+    shard = shards.Shard(1, 1)
+    add("--shard", type=shards.parse, default=shard, metavar="K/N", help="this part of N of the seed's programs")
     add("--replay", action="append", default=[], type=Path, metavar="FILE", help="run these programs and no others")
     add("--timeout", type=float, default=8.0, metavar="S", help="seconds a program may take")
     add("--shrink", type=float, default=120.0, metavar="S", help="seconds for making a find small")
@@ -44,14 +46,6 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     add("--results", type=Path, default=None, metavar="DIR", help="folder of results (default: results/latest)")
     add("--json", type=Path, metavar="FILE", help="also write the results here")
     add("-q", "--quiet", action="store_true", help="no line a round")
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """``K/N``, 1 ≤ K ≤ N.  Raises UsageError."""
-    part, _, of = text.partition("/")
-    if not (part.isdigit() and of.isdigit() and 1 <= int(part) <= int(of)):
-        raise UsageError(f"--shard is K/N with K from 1 to N, not {text!r}")
-    return int(part), int(of)
 
 
 def main(options: argparse.Namespace) -> int:
@@ -64,7 +58,6 @@ def main(options: argparse.Namespace) -> int:
     from ..session import Session
     from .campaign import Campaign
 
-    shard = parse_shard(options.shard)
     if options.seconds <= 0 or options.timeout <= 0 or options.timeout_scale <= 0:
         raise UsageError("--seconds, --timeout and --timeout-scale must be positive")
     if options.finds < 1 or (options.programs is not None and options.programs < 1):
@@ -97,6 +90,9 @@ def main(options: argparse.Namespace) -> int:
                 out.print(f"NOTRUN {name}: {why}", markup=False)
             if replayed:
                 for path, program in replayed.items():
+                    if not any(campaign.takes(name, program) for name in campaign.workers):
+                        out.print(f"{path}: no contender here can run it", markup=False)
+                        continue
                     found = campaign.replay(program)
                     campaign.programs += 1
                     for find in found:
@@ -105,7 +101,7 @@ def main(options: argparse.Namespace) -> int:
             elif campaign.workers:
                 out.print(f"seed {seed}, shard {options.shard}: {', '.join(campaign.workers)}", markup=False)
                 said = 0.0
-                for count in campaign.run(shard, options.programs):
+                for count in campaign.run(options.shard, options.programs):
                     if not options.quiet and time.monotonic() - said > 10:
                         said = time.monotonic()
                         told = f"{len(campaign.finds)} finds, {len(campaign.doubts)} doubtful"
@@ -115,20 +111,31 @@ def main(options: argparse.Namespace) -> int:
         finally:
             campaign.close()
         campaign.write()
-        code = exit_code(campaign, interrupted)
+        unrun = [] if interrupted else not_run(campaign, options.contender)
+        code = exit_code(campaign, interrupted, unrun)
         document = as_json(campaign, options, seed, interrupted, code)
         results.write(folder / "fuzz.json", document, "fuzz")
         if options.json:
             results.write(options.json, document, "fuzz")
         say(campaign, out, document)
+        for what in unrun:
+            out.print(f"{what} ran no program", style="bold red", markup=False)
     return code
 
 
-def exit_code(campaign: Any, interrupted: bool) -> int:
-    """As the run of cases."""
+def not_run(campaign: Any, wanted: Sequence[str]) -> list[str]:
+    """What should have run programs and ran none: what the command line names, and contenders that are there but break.
+    A toolkit that is absent is no fault where nobody asks for it."""
+    ran = {name for name, worker in campaign.all.items() if worker.programs}
+    found = contenders.unmet(wanted, ran)
+    return found + [name for name in campaign.broken if name not in found]
+
+
+def exit_code(campaign: Any, interrupted: bool, unrun: Sequence[str] = ()) -> int:
+    """As the run of cases; `unrun`: what should have run and did not."""
     if interrupted:
         return results.INTERRUPTED
-    if not campaign.programs:
+    if unrun or not campaign.programs:
         return results.NOTHING_RAN
     if campaign.finds:
         return results.UNEXPECTED
@@ -143,7 +150,7 @@ def as_json(campaign: Any, options: argparse.Namespace, seed: int, interrupted: 
             interrupted=interrupted,
             exit_code=code,
             seed=seed,
-            shard=options.shard,
+            shard=str(options.shard),
             seconds=round(campaign.seconds, 1),
         ),
         "programs": campaign.programs,
@@ -155,7 +162,6 @@ def as_json(campaign: Any, options: argparse.Namespace, seed: int, interrupted: 
 
 def say(campaign: Any, out: Any, document: dict[str, Any]) -> None:
     """The end of the run, in words."""
-    program = "python3 -m harness" if tree.IN_TREE else "asyncio-guest"
     for find in (*campaign.finds, *campaign.doubts):
         out.print(f"\n{find.contender}: {find.kind}: {find.difference}", markup=False)
         if find.detail and find.kind != "differs":
@@ -166,7 +172,7 @@ def say(campaign: Any, out: Any, document: dict[str, Any]) -> None:
             if path.endswith(".py"):
                 out.print(f"  as a script:  {sys.executable} {shlex.quote(path)}", markup=False)
             else:
-                again = f"{program} fuzz --replay {shlex.quote(path)} {shlex.quote(find.contender)}"
+                again = f"{tree.PROGRAM} fuzz --replay {shlex.quote(path)} {shlex.quote(find.contender)}"
                 out.print(f"  again:        {again}", markup=False)
     runs = ", ".join(f"{name} {count}" for name, count in document["contenders"].items())
     out.print(

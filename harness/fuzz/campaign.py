@@ -13,7 +13,9 @@ from typing import Any
 
 from .. import tree
 from ..session import Session
-from .workers import Reply, Unavailable, Worker
+from ..shards import Shard
+from ..verdicts import first_difference
+from .workers import Broken, Reply, Unavailable, Worker
 
 ROUND = 100
 """Programs of one seed; a campaign is many rounds, so that it can be divided, and ends in time."""
@@ -52,21 +54,6 @@ class Enough(BaseException):
     """Ends a round from inside, whatever Hypothesis would still do."""
 
 
-def difference(plain: dict[str, list[Any]], theirs: dict[str, list[Any]]) -> str:
-    """Where two logs first differ, in words; empty where they do not."""
-    for actor in sorted(plain.keys() | theirs.keys()):
-        left, right = plain.get(actor, []), theirs.get(actor, [])
-        if left == right:
-            continue
-        at = next((i for i, (a, b) in enumerate(zip(left, right)) if a != b), min(len(left), len(right)))
-
-        def event(log: list[Any], at: int = at) -> str:
-            return json.dumps(log[at]) if at < len(log) else "nothing more"
-
-        return f"{actor}, event {at + 1}: plain {event(left)}, here {event(right)}"
-    return ""
-
-
 class Campaign:
     """One run of the fuzzer."""
 
@@ -90,6 +77,8 @@ class Campaign:
         self.finds: list[Find] = []
         self.doubts: list[Find] = []
         self.notrun: dict[str, str] = {}
+        self.broken: list[str] = []
+        """Those of `notrun` that are there and do not start."""
         self.rounds = 0
         self.programs = 0
         self.plain = Worker(own, own.contender(PLAIN), stall=False, seconds=limit)
@@ -115,6 +104,8 @@ class Campaign:
                 worker.start()
             except Unavailable as error:
                 self.notrun[name] = str(error)
+                if isinstance(error, Broken):
+                    self.broken.append(name)
                 del self.workers[name]
         self.all = dict(self.workers)
         self._began = time.monotonic()
@@ -129,12 +120,16 @@ class Campaign:
         """Can the contender run a loop that the program brings along?  A loop of somebody's own is that loop."""
         return self.all[name].contender.kind != "factory"
 
+    def takes(self, name: str, program: dict[str, Any]) -> bool:
+        """Can the contender run the program?"""
+        return not program["virtual"] or self.takes_virtual(name)
+
     # -- one program
 
     def compare(self, program: dict[str, Any], name: str, plain: Reply | None = None) -> Find | None:
         """Run a program on both sides; what is to be said about it, if anything."""
         worker = self.workers[name]
-        if program["virtual"] and not self.takes_virtual(name):
+        if not self.takes(name, program):
             return None
         if plain is None:
             plain = self.plain.run(program)
@@ -146,13 +141,13 @@ class Campaign:
         assert plain.views is not None and theirs.views is not None
         if plain.views == theirs.views:
             return None
-        first = difference(plain.views, theirs.views)
+        first = first_difference(plain.views, theirs.views, name) or ""
         differed = 1
         times = AGAIN if self._hunted is None else AGAIN // 2
         for _ in range(times):
             again, second = self.plain.run(program), worker.run(program)
             if again.views != plain.views:
-                where = difference(plain.views, again.views or {})
+                where = first_difference(plain.views, again.views or {}, "its second run")
                 return self._find(PLAIN, "unstable", program, f"plain asyncio differs from itself: {where}")
             if second.trouble:
                 return self._find(name, second.trouble, program, second.detail.partition("\n")[0], second.detail)
@@ -269,14 +264,14 @@ class Campaign:
         if self._found[found.contender] >= self.most_finds:
             self.workers.pop(found.contender).stop()
 
-    def seeds(self, shard: tuple[int, int]) -> Iterator[int]:
+    def seeds(self, shard: Shard) -> Iterator[int]:
         """The seeds of this shard's rounds, without end."""
-        number = shard[0] - 1
+        number = shard.number - 1
         while True:
             yield random.Random(f"{self.seed} {number}").randrange(1 << 62)
-            number += shard[1]
+            number += shard.count
 
-    def run(self, shard: tuple[int, int] = (1, 1), most: int | None = None) -> Iterator[int]:
+    def run(self, shard: Shard = Shard(1, 1), most: int | None = None) -> Iterator[int]:
         """Rounds until the time is over, or `most` programs have run; yields after each how many there were."""
         if most is not None:
             self._most = most

@@ -25,6 +25,10 @@ class Unavailable(Exception):
     """The contender cannot run here; the message says the remedy."""
 
 
+class Broken(Unavailable):
+    """The contender is there and does not start."""
+
+
 @dataclasses.dataclass
 class Reply:
     """What a program did: `views` where it ended, otherwise `trouble`."""
@@ -94,9 +98,9 @@ class Worker:
         self.started += 1
         first = self._line(START_S * self.session.scale)
         if first is None or "missing" in first:
-            why = first["missing"] if first else f"did not start: {session.tail(self._folder / 'output', 2000)}"
+            printed = session.tail(self._folder / "output", 2000)
             self.stop()
-            raise Unavailable(why)
+            raise Unavailable(first["missing"]) if first else Broken(f"did not start: {printed}")
 
     def stop(self) -> None:
         """End the process, and whatever it started.  Idempotent."""

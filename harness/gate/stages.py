@@ -193,7 +193,6 @@ class Tests:
         """All tests of the modules on both sides."""
         base: dict[str, Test] = {}
         head: dict[str, Test] = {}
-        weight = {"test_events": 9, "test_tasks": 8, "test_sslproto": 7, "test_ssl": 7, "test_subprocess": 6}
         tasks: list[Callable[[], None]] = []
 
         def one(side: str, module: str) -> None:
@@ -210,7 +209,7 @@ class Tests:
             bad = [id for id, t in found.items() if t.outcome not in ("pass", "skip", "xfail")]
             say(f"{side} {module}: {len(found)} tests" + (f", not passed: {', '.join(bad[:5])}" if bad else ""))
 
-        for module in sorted(set(base_modules) | set(head_modules), key=lambda m: -weight.get(m, 0)):
+        for module in sorted(set(base_modules) | set(head_modules), key=suite.long_first):
             known = self.cache.tests.get(f"{self.base.match} {module}")
             if module in base_modules and known is not None:
                 base.update({id: Test(**fields) for id, fields in known.items()})

@@ -492,11 +492,10 @@ class Gate:
 
     def rerun(self, outcome: Outcome, arguments: Any) -> None:
         """How to repeat each finding alone, and which hunk it points to."""
-        program = "python3 -m harness" if tree.IN_TREE else "asyncio-guest"
         path = self.options.patch
         path = path.name if path.is_absolute() else str(path)
         for finding in [*outcome.findings, *outcome.flaky, *outcome.doubtful]:
-            finding.rerun = f"{program} gate {shlex.quote(path)} {arguments(finding)}"
+            finding.rerun = f"{tree.PROGRAM} gate {shlex.quote(path)} {arguments(finding)}"
         self.point([*outcome.findings, *outcome.flaky, *outcome.doubtful])
 
     def point(self, findings: Sequence[Finding]) -> None:

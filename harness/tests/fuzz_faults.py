@@ -73,6 +73,13 @@ class LosesWake(Good):
     loop_class = _Deaf
 
 
+class CannotStart(Good):
+    """It is there, and breaks before its first program."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("no start")
+
+
 class _Dies(asyncio.SelectorEventLoop):
     def remove_writer(self, fd: Any) -> bool:
         os.abort()

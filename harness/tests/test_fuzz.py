@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from harness import fuzz, results
+from harness import results, verdicts
 from harness.fuzz import campaign, strategy
 from harness.fuzz.workers import Reply
 from harness.session import Session
-from harness.tree import UsageError
+from harness.shards import Shard
 from scenarios import programs
 from scenarios.programs import source
 
@@ -100,13 +100,9 @@ def test_a_seed_makes_the_same_programs() -> None:
 def test_shards_divide_the_seeds(tmp_path: Path) -> None:
     with Session(scale=1.0) as session:
         whole = campaign.Campaign(session, [], seed=3, seconds=1, folder=tmp_path)
-        of_all, first, second = whole.seeds((1, 1)), whole.seeds((1, 2)), whole.seeds((2, 2))
+        of_all, first, second = (whole.seeds(Shard(*part)) for part in ((1, 1), (1, 2), (2, 2)))
         expected = [next(of_all) for _ in range(6)]
         assert [next(part) for _ in range(3) for part in (first, second)] == expected
-    assert fuzz.parse_shard("2/4") == (2, 4)
-    for bad in ("0/4", "5/4", "1", "a/b", "1/0"):
-        with pytest.raises(UsageError):
-            fuzz.parse_shard(bad)
 
 
 def test_what_is_no_program_is_refused(tmp_path: Path, harness: Callable[..., Ran]) -> None:
@@ -119,6 +115,28 @@ def test_what_is_no_program_is_refused(tmp_path: Path, harness: Callable[..., Ra
     assert ran.code == results.USAGE and "bad.json" in ran.err
     assert harness("fuzz", "guest/nothing", "--results", str(tmp_path)).code == results.USAGE
     assert harness("fuzz", "no.such.module:loop", "--results", str(tmp_path)).code == results.NOTHING_RAN
+    for shard in ("0/4", "5/4", "1", "a/b", "1/0"):
+        assert harness("fuzz", "--shard", shard).code == results.USAGE
+
+
+@pytest.mark.parametrize(("absent", "says"), [("no.such.module:loop", "no.such"), (FAULTS + "CannotStart", "no start")])
+def test_a_named_contender_that_does_not_run_is_told(
+    absent: str, says: str, tmp_path: Path, harness: Callable[..., Ran]
+) -> None:
+    """Regression: with another contender beside it the campaign ended with 0."""
+    ran = harness("fuzz", "guest/poll", absent, "--programs", "20", "--results", str(tmp_path))
+    assert ran.code == results.NOTHING_RAN and f"{absent} ran no program" in ran.out, ran.out + ran.err
+    document = results.read(tmp_path / "fuzz.json", "fuzz")
+    assert document["contenders"]["guest/poll"] and says in document["not_run"][absent]
+    assert document["meta"]["exit_code"] == results.NOTHING_RAN
+
+
+def test_a_program_that_a_contender_cannot_take_is_no_pass(tmp_path: Path, harness: Callable[..., Ran]) -> None:
+    """Regression: replayed alone, it was told to be as plain."""
+    path = tmp_path / "virtual.json"
+    path.write_text(json.dumps({"about": "", "program": {**PROGRAM, "virtual": True}}))
+    ran = harness("fuzz", "--replay", str(path), "harness.tests.faulty:good", "--results", str(tmp_path))
+    assert ran.code == results.NOTHING_RAN and "as plain" not in ran.out, ran.out + ran.err
 
 
 class Once:
@@ -145,10 +163,16 @@ def test_a_difference_is_asked_for_again(plain: int, theirs: int, kind: str | No
 
 
 def test_where_logs_differ() -> None:
+    """Logs in virtual time have other entries than those of cases."""
+    first = verdicts.first_difference
     same = {"a": [["x", 1]], "b": [["y", 2]]}
-    assert campaign.difference(same, same) == ""
-    assert campaign.difference(same, {"a": [["x", 1]]}) == 'b, event 1: plain ["y", 2], here nothing more'
-    assert campaign.difference({"a": []}, {"a": [["z", None]]}) == 'a, event 1: plain nothing more, here ["z", null]'
+    assert first(same, same, "it") is None
+    assert first(same, {"a": [["x", 1]]}, "it") == "actor 'b': event 1, y(2), is missing under it"
+    assert first({"a": []}, {"a": [["z", None]]}, "it") == "actor 'a': it has one event more than plain asyncio, z"
+    plain, theirs = {"all": [["s0", "x", 1]], "garbage": ["gone"]}, {"all": [["s0", "x", 2]], "garbage": ["gone"]}
+    said = "actor 'all', event 1: plain asyncio has ['s0', 'x', 1], it has ['s0', 'x', 2]"
+    assert first(plain, theirs, "it") == said
+    assert "plain asyncio has 'gone', it has 'left'" in str(first(plain, {**plain, "garbage": ["left"]}, "it"))
 
 
 def test_every_statement_has_a_meaning() -> None:
