@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import collections
 import contextlib
+import dataclasses
 import os
 import random
 import subprocess
@@ -19,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import contenders, expectations, report, results, shards, tree, verdicts
+from . import contenders, expectations, repetitions, report, results, shards, tree, verdicts
 from .session import ALONE, IDLE, Interrupted, Session
 from .tree import UsageError
 from .verdicts import Cell
@@ -37,11 +38,19 @@ VERDICT = {
     "threads": "LEAK_THREAD",
     "children": "LEAK_CHILD",
 }
+EXACT = frozenset({"references", "descriptors", "threads", "children"})
+"""Kinds of which as many are made as are asked for: one more than without the contender is one too many.  The others
+differ by what the interpreter's tables and caches happen to do."""
+SLACK = 1.25
+"""The factor on growth without the contender within which growth of the other kinds is the same."""
 LEAST = {"references": 0.2, "objects": 0.1, "blocks": 0.2, "descriptors": 0.0, "threads": 0.0, "children": 0.0}
 """Growth a repetition, over all of them, below which it is noise: a table that grows, a cache that fills."""
 
 FEW = 8
 """Growth in all that may be a table's, where `LEAST` is not zero."""
+
+OTHERS = 10
+"""So many repetitions that differ from the first are kept in the results: the worst."""
 
 LEAKS_EXAMPLES = """\
 examples:
@@ -111,7 +120,30 @@ def leaking(deltas: dict[str, list[int]]) -> dict[str, float]:
     return {k: sum(d) / len(d) for k, d in deltas.items() if d and grows(d, LEAST[k])}
 
 
+def beyond(found: dict[str, float], control: dict[str, float]) -> dict[str, float]:
+    """Those of the kinds that leak which leak more than without the contender, with their growth a repetition."""
+    mine = {}
+    for kind, rate in found.items():
+        over = rate - control.get(kind, 0.0) * (1.0 if kind in EXACT else SLACK)
+        if over > 0 and over >= LEAST[kind]:
+            mine[kind] = rate
+    return mine
+
+
 # -- cells
+
+
+@dataclasses.dataclass
+class Seen:
+    """The judged repetitions of a process."""
+
+    behaviours: collections.Counter[str]
+    reason: str
+    """Of the first that is not PASS."""
+    teardown: list[str] | None
+    """All that any left behind; None where nobody looked."""
+    unclean: dict[str, str]
+    """Verdict -> the first sentence about it."""
 
 
 class Campaign:
@@ -148,26 +180,33 @@ class Campaign:
         case = self.session.cases[id]
         return self.session.spawn(self.session.contender(name), case, self.plan(case, empty=empty))
 
-    def _judge(self, raw: dict[str, Any], name: str, id: str) -> tuple[collections.Counter[str], str]:
-        """Behaviours of all repetitions of a process, and the reason of the first that is not PASS."""
+    def _judge(self, raw: dict[str, Any], name: str, id: str) -> Seen:
+        """Judge all repetitions of a process; of those that differ from the first the worst stay in `raw`."""
         case = self.session.cases[id]
         plain = self.session.plain(case) if case.oracle == "plain" and name != "plain" else None
-        about = raw.get("repetitions")
-        if about is None:
-            behaviour, reason = verdicts.judge(raw, case, name, plain)
-            return collections.Counter([behaviour]), reason
-        seen: collections.Counter[str] = collections.Counter()
-        reason = ""
-        alike = about["ran"] - len(about["others"])
-        for number, weight, one in [(0, alike, raw), *((o["number"], 1, o) for o in about["others"])]:
-            one = {**raw, **one} if one is not raw else raw
-            behaviour, why = verdicts.judge(one, case, name, plain)
-            seen[behaviour] += weight
-            if behaviour != "PASS" and not reason:
-                reason = f"repetition {number + 1}: {why}" if number else why
+        about = raw.get("repetitions") or {"ran": 1, "others": []}
+        seen = Seen(collections.Counter(), "", None, {})
+        shared = {key: value for key, value in raw.items() if key not in repetitions.SEEN}
+        alike = about["ran"] - sum(other["count"] for other in about["others"])
+        for one, weight in [(raw, alike), *((other, other["count"]) for other in about["others"])]:
+            judged = raw if one is raw else {**shared, **one}
+            behaviour, why = verdicts.judge(judged, case, name, plain)
+            seen.behaviours[behaviour] += weight
+            if behaviour != "PASS" and not seen.reason:
+                seen.reason = why if one is raw else f"repetition {one['number'] + 1}: {why}"
+            left, unclean = verdicts.teardown_of(judged, None if name == "plain" else self.session.usual(case, judged))
+            if left is not None:
+                seen.teardown = [t for t in verdicts.TEARDOWNS if t in {*left, *(seen.teardown or ())}]
+                seen.unclean = {**unclean, **seen.unclean}
+            if one is not raw:
+                one.update(behaviour=behaviour, left=left)
+        order = list(verdicts.SEVERITY)
+        worst = sorted(about["others"], key=lambda o: (-order.index(o["behaviour"]), not o["left"], o["number"]))
+        about["others"], about["left_out"] = worst[:OTHERS], len(worst[OTHERS:])
         if raw["status"] in ("timeout", "crash"):
-            return collections.Counter({"TIMEOUT" if raw["status"] == "timeout" else "CRASH": 1}), str(raw["message"])
-        return seen, reason
+            seen.behaviours = collections.Counter({"TIMEOUT" if raw["status"] == "timeout" else "CRASH": 1})
+            seen.reason = str(raw["message"])
+        return seen
 
     def _cell(self, raw: dict[str, Any], name: str, id: str, behaviour: str, reason: str, **fields: Any) -> Cell:
         info = {**self.session.probe(name).get("info", {}), **{k: v for k, v in raw.get("info", {}).items() if v}}
@@ -194,16 +233,19 @@ class Campaign:
 
     def _leaks(self, name: str, id: str) -> Cell:
         raw = self._spawn(name, id)
-        seen, reason = self._judge(raw, name, id)
-        behaviour = verdicts.worst(+seen)
+        seen = self._judge(raw, name, id)
+        behaviour, reason = verdicts.worst(+seen.behaviours), seen.reason
         deltas: dict[str, list[int]] = raw.get("repetitions", {}).get("deltas", {})
         found = leaking(deltas)
         control: dict[str, float] = {}
         if found and name != "plain":
             control = leaking(self._control(name, id).get("repetitions", {}).get("deltas", {}))
-        mine = {k: rate for k, rate in found.items() if rate > 1.25 * control.get(k, 0.0) + LEAST[k]}
+        mine = beyond(found, control)
         names = {VERDICT[kind] for kind in mine}
-        teardown = [t for t in verdicts.TEARDOWNS if t in names] if deltas else None
+        if raw.get("strays"):
+            names.add("LEAK_CHILD")
+            reason = "; ".join(filter(None, [reason, raw["strays"]]))
+        teardown = [t for t in verdicts.TEARDOWNS if t in names] if deltas or names else None
         if mine:
             words = ", ".join(f"{rate:+.2f} {kind}" for kind, rate in mine.items())
             reason = "; ".join(filter(None, [reason, f"a repetition adds {words}"]))
@@ -223,21 +265,37 @@ class Campaign:
         attempts: list[dict[str, Any]] = []
         chosen: dict[str, Any] = {}
         reason, took = "", 0.0
+        teardown: list[str] | None = None
+        unclean: dict[str, str] = {}
         for _ in range(self.options.processes):
             raw = self._spawn(name, id)
-            seen, why = self._judge(raw, name, id)
-            total.update(seen)
+            seen = self._judge(raw, name, id)
+            total.update(seen.behaviours)
             took += raw["took"]
-            attempts.append({"behaviours": dict(seen), "reason": why, "repetitions": raw.get("repetitions")})
-            if not chosen or (why and not reason):
-                chosen, reason = raw, why
+            attempts.append(
+                {
+                    "behaviours": dict(seen.behaviours),
+                    "reason": seen.reason,
+                    "teardown": seen.teardown,
+                    "repetitions": raw.get("repetitions"),
+                }
+            )
+            if seen.teardown is not None:
+                teardown = [t for t in verdicts.TEARDOWNS if t in {*seen.teardown, *(teardown or ())}]
+            unclean = {**seen.unclean, **unclean}
+            if not chosen or (seen.reason and not reason):
+                chosen, reason = raw, seen.reason
         behaviour = verdicts.worst(+total)
         if len(total) > 1 and total["PASS"]:
             wrong = sum(total.values()) - total["PASS"]
             reason = f"{behaviour} in {wrong} of {sum(total.values())} repetitions: {reason}"
             behaviour = "FLAKY"
-        detail = {"processes": attempts}
-        return self._cell(chosen, name, id, behaviour, reason, teardown=[], seconds=round(took, 2), detail=detail)
+        if unclean and not reason:
+            reason = "; ".join(f"{kind}: {text}" for kind, text in unclean.items())
+        detail: dict[str, Any] = {"processes": attempts}
+        if unclean:
+            detail["unclean"] = unclean
+        return self._cell(chosen, name, id, behaviour, reason, teardown=teardown, seconds=round(took, 2), detail=detail)
 
 
 # -- the verbs

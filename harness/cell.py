@@ -51,6 +51,8 @@ class Context:
         self.measures: list[dict[str, Any]] = []
         self.lacks: str | None = None
         """The ability whose lack ended a call of the case's, which may have caught that."""
+        self.failed: str | None = None
+        """The first check that did not hold while nothing was lacking; what failed before a lack is not excused by it."""
         self.scale: float = spec["scale"]
         self.tmp: str = str(folder / "tmp")
         os.mkdir(self.tmp)
@@ -76,7 +78,10 @@ class Context:
     def check(self, condition: object, message: str, **values: Any) -> None:
         if not condition:
             shown = ", ".join(f"{name}={value!r}" for name, value in values.items())
-            raise tree.scenarios("api").CheckFailed(f"{message} ({shown})" if shown else message)
+            said = f"{message} ({shown})" if shown else message
+            if self.failed is None and self.lacks is None:
+                self.failed = said
+            raise tree.scenarios("api").CheckFailed(said)
 
     def measure(self, name: str, value: float, unit: str) -> None:
         with self._lock:
@@ -199,7 +204,6 @@ def probe(adapter: adapters.Adapter, result: dict[str, Any]) -> None:
 
 def run_case(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder: Path, result: dict[str, Any]) -> None:
     """Run the case, then look at what it left behind."""
-    contender = Contender.from_json(spec["contender"])
     noise = teardown.Noise(frozenset({case.func.__code__.co_filename}))
     noise.install()
     adapter.open(case.needs)
@@ -216,6 +220,16 @@ def run_case(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder:
         repetitions.run(adapter, case, spec, folder, result, noise)
         return
     os.close(spec["started_fd"])
+    measured(adapter, case, spec, folder, result, noise)
+    adapter.close()
+    result["closed"] = True
+
+
+def measured(
+    adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder: Path, result: dict[str, Any], noise: teardown.Noise
+) -> None:
+    """`attempt`, and write into `result` what is left behind once nothing of the contender is installed."""
+    contender = Contender.from_json(spec["contender"])
     before = teardown.snapshot()
     attempt(adapter, case, spec, folder, result)
     try:
@@ -228,8 +242,6 @@ def run_case(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder:
     result["teardown"] = teardown.compare(
         before, dict(contender.process_fds), frozenset(contender.process_threads)
     )
-    adapter.close()
-    result["closed"] = True
 
 
 def attempt(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder: Path, result: dict[str, Any]) -> None:
@@ -255,6 +267,8 @@ def attempt(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder: 
         del error
     if context.lacks is not None:
         result.update(status="unsupported", message=context.lacks)
+    if result["status"] == "unsupported" and context.failed is not None:
+        result.update(status="check", message=context.failed)
     result["seconds"] = time.perf_counter() - started
     result["events"] = context.events
     result["measures"] = context.measures

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import array
 import gc
+import json
 import linecache
 import os
 import re
@@ -20,8 +21,6 @@ from . import teardown
 
 KINDS = ("references", "objects", "blocks", "descriptors", "threads", "children")
 """What is counted; references in a debug build of CPython only."""
-OTHERS = 10
-"""So many repetitions that differ from the first are kept in full."""
 FIRST, SECOND, THIRD = "descriptors", "threads", "children"
 
 
@@ -64,6 +63,39 @@ class Meter:
         }
 
 
+SEEN = ("status", "message", "events", "traceback", "teardown", "noise", "uninstall_error")
+"""What is seen of a repetition and judged."""
+
+
+def signature(one: dict[str, Any]) -> str:
+    """Equal for repetitions that did the same and left the same kinds of things behind."""
+    noise = sorted((kind, count) for kind, (count, _) in one.get("noise", {}).items())
+    about = [one["status"], one.get("message"), one.get("events"), sorted(one.get("teardown", ())), noise]
+    return json.dumps([*about, one.get("uninstall_error")], sort_keys=True)
+
+
+class Others:
+    """Repetitions that differ from the first: all of them, for one that is left out may be the one that failed.  In a file,
+    for what the process kept of each would be counted as its leak."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def add(self, number: int, one: dict[str, Any]) -> None:
+        """Keep what is `SEEN` of the repetition of this number."""
+        with open(self.path, "a") as file:
+            file.write(json.dumps({"number": number, **{key: one[key] for key in SEEN if key in one}}) + "\n")
+
+    def read(self) -> list[dict[str, Any]]:
+        """The first of each signature, and as ``count`` how many had that."""
+        found: dict[str, dict[str, Any]] = {}
+        if self.path.exists():
+            with open(self.path) as file:
+                for one in map(json.loads, file):
+                    found.setdefault(signature(one), {**one, "count": 0})["count"] += 1
+        return list(found.values())
+
+
 def tidy() -> None:
     """Empty the caches that are no leaks, and collect garbage."""
     for module in list(sys.modules.values()):
@@ -80,14 +112,15 @@ def tidy() -> None:
 def run(adapter: Any, case: Any, spec: dict[str, Any], folder: Path, result: dict[str, Any], noise: Any) -> None:
     """Run the case as often as ``spec["repeat"]`` says: ``warmups`` and then ``count`` times, at most ``seconds``.
 
-    ``meter``: count what the process has after each.  ``reopen``: close the driver after each and make a new one,
-    for cases that use up their host.  ``empty``: do all of that but the case itself, as a control.
+    ``meter``: count what the process has after each; without, see after each what it left behind, as in a cell that runs
+    once.  ``reopen``: close the driver after each and make a new one, for cases that use up their host.  ``empty``: do all
+    of that but the case itself, as a control.
     """
-    from .cell import attempt
+    from .cell import attempt, measured
 
     plan = spec["repeat"]
     meter = Meter(plan["count"] + 1) if plan["meter"] else None
-    done: list[dict[str, Any]] = []
+    others = Others(folder / "others")
     counts: dict[str, int] = {}
     began = time.monotonic()
     opened = True
@@ -98,13 +131,16 @@ def run(adapter: Any, case: Any, spec: dict[str, Any], folder: Path, result: dic
         if not opened:
             adapter.open(case.needs)
             opened = True
-        if not plan["empty"]:
-            attempt(adapter, case, spec, own, one)
-            one["info"] = None
-        try:
-            adapter.uninstall()
-        except Exception as error:
-            one.update(status="error", message=f"uninstall: {error!r}")
+        if meter is None:
+            measured(adapter, case, spec, own, one, noise)
+        else:
+            if not plan["empty"]:
+                attempt(adapter, case, spec, own, one)
+            try:
+                adapter.uninstall()
+            except Exception as error:
+                one.update(status="error", message=f"uninstall: {error!r}")
+        one.pop("info", None)
         if plan["reopen"]:
             adapter.close()
             opened = False
@@ -112,10 +148,10 @@ def run(adapter: Any, case: Any, spec: dict[str, Any], folder: Path, result: dic
         os.write(spec["started_fd"], b".")
         counts[one["status"]] = counts.get(one["status"], 0) + 1
         if number == 0:
-            result.update({key: one[key] for key in ("events", "measures", "traceback", "message") if key in one})
-            first = (one["status"], one.get("events"), one.get("message"))
-        elif (one["status"], one.get("events"), one.get("message")) != first and len(done) < OTHERS:
-            done.append({"number": number, **{k: one.get(k) for k in ("status", "message", "events", "traceback")}})
+            result.update({key: one[key] for key in ("measures", *SEEN) if key in one})
+            first = one["status"], signature(one)
+        elif signature(one) != first[1]:
+            others.add(number, one)
         failed = one["status"] != "ok"
         del one
         noise.forget()
@@ -133,7 +169,7 @@ def run(adapter: Any, case: Any, spec: dict[str, Any], folder: Path, result: dic
         if plan["seconds"] and number >= plan["warmups"] + 20 and time.monotonic() - began > plan["seconds"]:
             break
     result["status"] = first[0]
-    result["repetitions"] = {"ran": number + 1, "warmups": plan["warmups"], "statuses": counts, "others": done}
+    result["repetitions"] = {"ran": number + 1, "warmups": plan["warmups"], "statuses": counts, "others": others.read()}
     if meter is not None:
         result["repetitions"]["deltas"] = meter.deltas()
     result["seconds"] = time.monotonic() - began

@@ -377,6 +377,11 @@ class Session:
             return {"status": "unsupported", "message": ", ".join(lacking)}
         return self._cached("plain", case.id, lambda: self.spawn(self.contender("plain"), case))
 
+    def usual(self, case: Any, raw: dict[str, Any]) -> dict[str, Any] | None:
+        """What plain asyncio does in a case, where that is needed to say which noise of `raw` is its own; else None."""
+        needed = raw.get("noise") and not case.needs - contenders.UNIVERSAL
+        return self.plain(case) if needed else None
+
     def probe(self, name: str) -> dict[str, Any]:
         """Can the contender run here?  ``status`` is ok, missing, error, timeout or crash; run once in a run."""
         if name not in self._probes:
@@ -482,10 +487,7 @@ class Session:
             oracle = control.plain(case) if case.oracle == "plain" else None
             raw = self.spawn(contender, case)
         behaviour, reason = verdicts.judge(raw, case, name if control is self else f"head's {name}", oracle)
-        noise_of = oracle
-        if not is_control and oracle is None and raw.get("noise") and not case.needs - contenders.UNIVERSAL:
-            noise_of = control.plain(case)
-        teardown, why = verdicts.teardown_of(raw, noise_of)
+        teardown, why = verdicts.teardown_of(raw, None if is_control else control.usual(case, raw))
         info = {**info, **raw.get("info", {})}
         detail = {k: v for k, v in (("measures", raw.get("measures")), ("unclean", why)) if v}
         for key in ("engine_reason", "selector_class", "notifier", "counters"):

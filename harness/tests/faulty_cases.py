@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import subprocess
 import threading
 import time
 
@@ -90,3 +92,42 @@ def new_loop(t: CaseContext) -> None:
 @case("X.98-slow", "Takes two seconds.", oracle="own")
 async def slow(t: CaseContext) -> None:
     await asyncio.sleep(2)
+
+
+async def _nothing() -> None:
+    pass
+
+
+@case("X.87-lacks-then-fails", "A check that fails for want of an ability; the case has caught the error about it.", oracle="own")
+def lacks_then_fails(t: CaseContext) -> None:
+    ran = False
+    try:
+        t.run(_nothing, loop_factory=asyncio.SelectorEventLoop)
+        ran = True
+    except Exception:
+        pass
+    t.check(ran, "it ran")
+
+
+@case("X.88-fails-then-lacks", "A check fails, unseen, before an ability is lacking.", oracle="own")
+def fails_then_lacks(t: CaseContext) -> None:
+    try:
+        t.check(False, "wrong before anything was lacking", number=7)
+    except AssertionError:
+        pass
+    t.run(_nothing, loop_factory=asyncio.SelectorEventLoop)
+
+
+_times = itertools.count()
+
+
+@case("X.85-late-failure", "Another log each time, and a check that fails the fifteenth time only.", oracle="own")
+def late_failure(t: CaseContext) -> None:
+    number = next(_times)
+    t.log("ran", number)
+    t.check(number != 14, "the fifteenth time")
+
+
+@case("X.86-stray", "A process of its own that outlives it and is no child of its.", oracle="own")
+def stray(t: CaseContext) -> None:
+    subprocess.run(["sh", "-c", "sleep 100 &"], check=True)

@@ -93,6 +93,52 @@ def test_what_always_passes_passes(harness: Harness, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fault", "case", "teardown"),
+    [
+        ("leaks_fd", "X.90-order", ["LEAK_FD"]),
+        ("unclean", "X.90-order", ["UNCLEAN"]),
+        ("good", "X.86-stray", ["LEAK_CHILD"]),
+        ("good", "X.90-order", []),
+    ],
+)
+def test_stress_sees_what_is_left_behind(
+    harness: Harness, tmp_path: Path, fault: str, case: str, teardown: list[str]
+) -> None:
+    """Regression: every cell was said to be clean, and nobody had looked."""
+    ran, (cell,) = stress(harness, tmp_path, f"{F}{fault}::{case}", "-n", "3", "--processes", "1")
+    assert (cell["behaviour"], cell["teardown"]) == ("PASS", teardown), cell
+    assert ran.code == (3 if teardown else 0)
+    assert bool(cell["reason"]) == bool(teardown)
+
+
+def test_leaks_see_what_outlives_the_cell(harness: Harness, tmp_path: Path) -> None:
+    ran, document = leaks(harness, tmp_path, f"{F}good::X.86-stray", "-n", "3")
+    (cell,) = document["cells"]
+    assert cell["teardown"] == ["LEAK_CHILD"] and "outlived" in cell["reason"] and ran.code == 3, cell
+
+
+def test_a_failure_behind_many_differing_repetitions_is_kept(harness: Harness, tmp_path: Path) -> None:
+    """Regression: ten that differed were judged and kept, the others counted as the first."""
+    ran, (cell,) = stress(harness, tmp_path, f"{F}good::X.85-late-failure", "-n", "20", "--processes", "1")
+    assert cell["behaviour"] == "FLAKY" and "FAIL in 1 of 20 repetitions" in cell["reason"], cell["reason"]
+    about = cell["detail"]["processes"][0]["repetitions"]
+    assert about["others"][0]["message"] == "the fifteenth time" and about["others"][0]["number"] == 14
+    assert len(about["others"]) == campaign.OTHERS and about["left_out"] == 9
+    assert ran.code == 3
+
+
+def test_what_counts_exactly_is_compared_exactly() -> None:
+    """Regression: a leak beside a larger one that plain asyncio has too was lost in a factor."""
+    assert campaign.beyond({"references": 11.0, "descriptors": 3.0}, {"references": 10.0, "descriptors": 2.5}) == {
+        "references": 11.0,
+        "descriptors": 3.0,
+    }
+    assert campaign.beyond({"references": 10.0, "descriptors": 2.5}, {"references": 10.0, "descriptors": 2.5}) == {}
+    assert campaign.beyond({"objects": 11.0, "blocks": 11.0}, {"objects": 10.0, "blocks": 10.0}) == {}
+    assert campaign.beyond({"references": 0.2}, {}) == {"references": 0.2}, "one in five"
+
+
+@pytest.mark.parametrize(
     "arguments", [["leaks", "-n", "1"], ["stress", "--processes", "0"], ["leaks", "--budget=-1"], ["stress", "nothing"]]
 )
 def test_usage_is_2(harness: Harness, arguments: list[str]) -> None:

@@ -74,6 +74,17 @@ def test_lacking_ability_is_unsupported(harness: Harness) -> None:
     assert ran.code == 0
 
 
+def test_what_failed_before_an_ability_was_lacking_fails(harness: Harness) -> None:
+    """Regression: the ability made it UNSUPPORTED."""
+    ran = harness("run", f"{F}declares::X.8[78]*", "plain::X.87*")
+    of = {(c["contender"], c["case"][:4]): c for c in ran.cells}
+    failed = of[f"{F}declares", "X.88"]
+    assert failed["behaviour"] == "FAIL" and failed["reason"] == "wrong before anything was lacking (number=7)"
+    assert of[f"{F}declares", "X.87"]["behaviour"] == "UNSUPPORTED", "for want of the ability it failed"
+    assert of["plain", "X.87"]["behaviour"] == "PASS"
+    assert ran.code == 3
+
+
 def test_declared_is_unsupported(harness: Harness) -> None:
     ran = harness("run", f"{F}declares::X.9[01]*", "plain::X.90-order")
     of = {(c["contender"], c["case"]): c for c in ran.cells}
