@@ -1012,6 +1012,12 @@ ag_dispatch_impl(ag_guest *g)
         result = turn_locked(g);
     }
     apply(g, result);
+    /* `again` has called the guest at once and was refused: nobody is left to call. The next turn ends the guest by an
+     * error that says so. */
+    while (result == AG_MORE && g->phase == AG_STATE_ATTACHED && atomic_load(&g->sync_post)) {
+        result = turn_locked(g);
+        apply(g, result);
+    }
     if (result != AG_BUSY && g->host_dead) {
         call_host_died(g);
         result = g->phase == AG_STATE_ATTACHED ? result : AG_DONE;
