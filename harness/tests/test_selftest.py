@@ -90,7 +90,7 @@ def test_broken_table(tmp_path: Path, text: str, says: str) -> None:
 
 def result(without: str, with_fault: str, words: str = "") -> selftest.Result:
     seen = selftest.Seen(with_fault, "", frozenset(words.split()))
-    return selftest.Result(MUTANTS["descriptor-leaked"], selftest.Seen(without, ""), seen)
+    return selftest.Result(MUTANTS["descriptor-leaked"], selftest.Seen(without, ""), [seen])
 
 
 def test_verdicts_and_exit_codes() -> None:
@@ -99,13 +99,42 @@ def test_verdicts_and_exit_codes() -> None:
     other = result("PASS", "FAIL", "FAIL")  # red, but not for the fault
     useless = result("FAIL", "PASS LEAK_FD", "PASS LEAK_FD")
     broken = result("PASS", "error")
-    verdicts = [one.verdict for one in (caught, missed, other, useless, broken)]
-    assert verdicts == ["CAUGHT", "MISSED", "MISSED", "INVALID", "INVALID"]
+    chance = result("PASS", "PASS LEAK_FD", "PASS LEAK_FD")
+    chance.times += missed.times
+    verdicts = [one.verdict for one in (caught, missed, other, useless, broken, chance)]
+    assert verdicts == ["CAUGHT", "MISSED", "MISSED", "INVALID", "INVALID", "SOMETIMES"]
+    assert (chance.says, chance.with_fault.what) == ("SOMETIMES (1 of 2)", "PASS")
     assert selftest.exit_code([caught], 1, False) == 0
-    for one in (missed, other, useless, broken):
+    for one in (missed, other, useless, broken, chance):
         assert selftest.exit_code([caught, one], 2, False) == 3
     assert selftest.exit_code([caught], 2, False) == 5
     assert selftest.exit_code([caught], 1, True) == 130
+
+
+@pytest.mark.parametrize(
+    ("seen", "verdict", "asked"),
+    [
+        (["FAIL", "FAIL", "FAIL"], "CAUGHT", 3),
+        (["FAIL", "PASS", "FAIL"], "SOMETIMES", 3),
+        (["PASS", "PASS", "FAIL"], "SOMETIMES", 3),
+        (["PASS", "PASS", "PASS"], "MISSED", 3),
+        (["FAIL", "error", "FAIL"], "INVALID", 2),
+    ],
+)
+def test_a_detector_is_asked_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seen: list[str], verdict: str, asked: int
+) -> None:
+    ends = iter(seen)
+
+    def detect(self: Any, mutant: Any, where: Path, *, fault: bool) -> selftest.Seen:
+        what = next(ends)
+        return selftest.Seen(what, "", frozenset([what]))
+
+    monkeypatch.setattr(selftest.Bench, "detect", detect)
+    bench = selftest.Bench(tmp_path, tmp_path, 3)
+    judged = bench.judge(MUTANTS["timer-early"], selftest.Seen("PASS", ""))
+    assert (judged.verdict, len(judged.times)) == (verdict, asked)
+    assert judged.as_json()["caught"] == seen[:asked].count("FAIL")
 
 
 def test_faults_in_the_core_and_in_the_harness_are_caught(harness: Harness, tmp_path: Path) -> None:
