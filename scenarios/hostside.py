@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import os
+import queue
 import select
 import signal
 import subprocess
@@ -14,7 +15,11 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from .api import CaseContext
+from .api import CaseContext, Outcome, Started
+from .support import other_threads, wait_asleep
+
+AT_ONCE = 0.25
+"""Seconds (times the scale) that count as at once: a liveness bound, speed is measured elsewhere."""
 
 
 def soon(t: CaseContext, fn: Callable[[], Any], ms: int = 5) -> None:
@@ -222,3 +227,60 @@ class Killer:
     def __exit__(self, *_: object) -> None:
         self._process.kill()
         self._process.communicate()
+
+
+class QueueHost:
+    """A main loop that is a queue of functions; the case itself decides when they are called, and which."""
+
+    def __init__(self, t: CaseContext) -> None:
+        self.t = t
+        self.functions: queue.Queue[Callable[[], Any]] = queue.Queue()
+        self.posts = 0
+        self.ended: list[Outcome] = []
+
+    def post(self, fn: Callable[[], Any]) -> None:
+        """The host's ``run_sync_soon_threadsafe``."""
+        self.posts += 1
+        self.functions.put(fn)
+
+    def start(self, main: Callable[..., Any], *args: Any, **options: Any) -> Started:
+        options = {"run_sync_soon_threadsafe": self.post, "done_callback": self.ended.append, **options}
+        return self.t.start_guest_run(main, *args, **options)
+
+    def step(self, seconds: float = 0.0) -> bool:
+        """Wait for one function and call it; False when none came."""
+        try:
+            fn = self.functions.get(timeout=max(0.0, seconds))
+        except queue.Empty:
+            return False
+        fn()
+        return True
+
+    def run(self, seconds: float = 5.0, until: Callable[[], Any] | None = None) -> None:
+        """Call functions until the guest has ended, or `until` holds; then see that it has."""
+        deadline = time.monotonic() + seconds * self.t.scale
+        while not (self.ended if until is None else until()) and time.monotonic() < deadline:
+            self.step(min(0.05, deadline - time.monotonic()) if until else deadline - time.monotonic())
+        if until is None:
+            self.t.check(self.ended, "the guest did not end")
+        else:
+            self.t.check(until(), "what was waited for did not come")
+
+    def rest(self, seconds: float = 5.0) -> None:
+        """Call functions until none is left and all other threads sleep: the guest waits, and goes on only for what
+        comes after this, or for a timer."""
+        deadline = time.monotonic() + seconds * self.t.scale
+        asleep = False
+        while not asleep or not self.functions.empty():
+            self.t.check(time.monotonic() < deadline, "the guest does not come to rest", posts=self.posts)
+            while self.step():
+                pass
+            asleep = wait_asleep(*other_threads())
+
+    def result(self) -> Any:
+        """Run to the end of the guest, and what is left in the queue too; what the guest returned or raised."""
+        self.run()
+        while self.step():
+            pass
+        self.t.check(len(self.ended) == 1, "done_callback was called more than once", calls=len(self.ended))
+        return self.ended[0].unwrap()

@@ -7,6 +7,7 @@ import contextlib
 import gc
 import hashlib
 import logging
+import os
 import resource
 import socket
 import sys
@@ -79,28 +80,41 @@ def socket_pair() -> Iterator[tuple[socket.socket, socket.socket]]:
         yield a, b
 
 
-def wait_asleep(thread: int, seconds: float = 2.0) -> None:
-    """Wait until the thread with the native id `thread` sleeps: several looks in a row find it so, and it has
-    used no time between them.  Where the system does not tell, wait a little."""
-    path = f"/proc/self/task/{thread}/stat"
+def _asleep(thread: int) -> str | None:
+    """How often the sleeping thread with the native id `thread` has gone to sleep so far; None while it runs."""
+    try:
+        with open(f"/proc/self/task/{thread}/status", encoding="ascii", errors="replace") as file:
+            status = dict(line.partition(":")[::2] for line in file)
+    except OSError:
+        return "ended"
+    return status["voluntary_ctxt_switches"] if status["State"].split()[0] == "S" else None
+
+
+def other_threads() -> list[int]:
+    """The native ids of this process's threads but the calling one, those that Python did not start too."""
+    return [int(task) for task in os.listdir("/proc/self/task") if int(task) != threading.get_native_id()]
+
+
+def wait_asleep(*threads: int, seconds: float = 2.0) -> bool:
+    """Wait until the threads with these native ids sleep: several looks in a row find each of them asleep, and none
+    has been awake between them, as a thread is that waits for its turn at the interpreter.  One that has ended counts
+    as asleep.  False when that was not so within `seconds`."""
     deadline = time.monotonic() + seconds
-    seen: list[list[str]] = []
-    while time.monotonic() < deadline:
-        try:
-            with open(path, encoding="ascii", errors="replace") as file:
-                fields = file.read().rpartition(")")[2].split()
-        except OSError:
-            time.sleep(0.02)
-            return
-        now = [fields[0], fields[11], fields[12]]
-        seen = [*seen, now] if fields[0] == "S" and (not seen or seen[-1] == now) else []
-        if len(seen) == 4:
-            return
+    before: list[str | None] = []
+    same = 0
+    while same < 3:
+        now = [_asleep(thread) for thread in threads]
+        same = same + 1 if now == before and None not in now else 0
+        before = now
+        if time.monotonic() > deadline:
+            return False
         time.sleep(0.001)
+    return True
 
 
 def from_thread(fn: Callable[[], Any], *, once_asleep: bool = False) -> threading.Thread:
-    """Start a thread that calls `fn`, with `once_asleep` as soon as the calling thread sleeps; the caller joins it."""
+    """Start a thread that calls `fn`, with `once_asleep` as soon as the calling thread sleeps (one that polls never
+    does, and is waited for in vain for two seconds); the caller joins it."""
     caller = threading.get_native_id()
 
     def call() -> None:

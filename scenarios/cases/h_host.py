@@ -7,15 +7,11 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from queue import Empty, SimpleQueue
 from typing import Any
 
 from ..api import CaseContext, Outcome, case
-from ..hostside import drive, from_host, soon
+from ..hostside import AT_ONCE, QueueHost, drive, from_host, soon
 from ..support import from_thread, socket_pair
-
-AT_ONCE = 0.25
-"""Seconds (times the scale) that count as at once: a liveness bound, speed is measured elsewhere."""
 
 Act = Callable[[asyncio.AbstractEventLoop, "asyncio.Future[float]"], Any]
 
@@ -333,8 +329,7 @@ async def click(t: CaseContext) -> None:
     rejects="a core that does not make its descriptor readable for work of a host callback",
 )
 def host_without_prepare(t: CaseContext) -> None:
-    calls: SimpleQueue[Callable[[], Any]] = SimpleQueue()
-    ended: list[Outcome] = []
+    host = QueueHost(t)
     parts: dict[str, Any] = {}
     seen: list[str] = []
 
@@ -351,36 +346,26 @@ def host_without_prepare(t: CaseContext) -> None:
         except asyncio.CancelledError:
             seen.append("cancelled")
 
-    def host(until: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + 5 * t.scale
-        while not until():
-            try:
-                calls.get(timeout=max(0.0, deadline - time.monotonic()))()
-            except Empty:
-                break
-        t.check(until(), f"the guest did not hear of {what}", seen=seen)
+    def served(act: Callable[[], Any], until: Callable[[], Any], what: str) -> None:
+        """What `act` does while the guest sleeps is served at once."""
+        host.rest()
+        acted = time.monotonic()
+        act()
+        host.run(until=until)
+        late = time.monotonic() - acted
+        t.check(late <= AT_ONCE * t.scale, f"the guest heard late of {what}", seconds=late)
 
-    def settle() -> None:
-        """Let the guest fall asleep: no call comes for a while."""
-        while True:
-            try:
-                calls.get(timeout=0.05)()
-            except Empty:
-                return
-
-    t.start_guest_run(main, run_sync_soon_threadsafe=calls.put, done_callback=ended.append)
-    host(lambda: "result" in parts, "its start")
-    settle()
-    parts["result"].set_result("set_result")
-    host(lambda: "timed" in parts, "set_result")
-    settle()
-    parts["loop"].call_later(0.01, parts["timed"].set_result, "call_later")
-    host(lambda: len(seen) == 2, "call_later")
-    settle()
-    parts["sleeper"].cancel()
-    host(lambda: bool(ended), "cancel")
+    host.start(main)
+    host.run(until=lambda: "result" in parts)
+    served(lambda: parts["result"].set_result("set_result"), lambda: "timed" in parts, "set_result")
+    served(
+        lambda: parts["loop"].call_later(0.01, parts["timed"].set_result, "call_later"),
+        lambda: len(seen) == 2,
+        "call_later",
+    )
+    served(lambda: parts["sleeper"].cancel(), lambda: host.ended, "cancel")
+    host.result()
     t.check(seen == ["set_result", "call_later", "cancelled"], "not all was served", seen=seen)
-    ended[0].unwrap()
 
 
 @case(
@@ -774,19 +759,43 @@ def host_loop_restarted(t: CaseContext) -> None:
 
 
 @case(
-    "H.08-synchronous-post",
-    "A `run_sync_soon_threadsafe` that calls the function at once is detected and refused, by an error that says so.",
+    "H.08a-synchronous-post",
+    "A `run_sync_soon_threadsafe` that calls the function at once, from the first time on or from a later one, is detected "
+    "and refused, by an error that says so.",
     needs="start_guest_run",
     oracle="own",
-    rejects="a guest that recurses until the stack is used up",
+    rejects="a guest that recurses until the stack is used up; mutant synchronous-post-runs-a-turn",
 )
 def synchronous_post(t: CaseContext) -> None:
-    ended: list[Outcome] = []
-    depth = deepest = 0
+    for first in (1, 2, 4):
+        _synchronous(t, first, "run_sync_soon_threadsafe")
+
+
+@case(
+    "H.08b-synchronous-post-on-the-own-thread",
+    "A `run_sync_soon_not_threadsafe` that calls the function at once is detected and refused, by an error that says so.",
+    needs="start_guest_run",
+    oracle="own",
+    rejects="a guest that recurses, or waits for ever for the turn that was refused; mutant synchronous-again-unnoticed",
+)
+def synchronous_post_here(t: CaseContext) -> None:
+    for first in (1, 2, 4):
+        _synchronous(t, first, "run_sync_soon_not_threadsafe")
+
+
+def _synchronous(t: CaseContext, first: int, name: str) -> None:
+    """The host's function `name` calls what it is given at once, from its `first` call on."""
+    host = QueueHost(t)
+    depth = deepest = calls = 0
     ran: list[str] = []
+    reported: list[BaseException | None] = []
 
     def post(fn: Callable[[], Any]) -> None:
-        nonlocal depth, deepest
+        nonlocal calls, depth, deepest
+        calls += 1
+        if calls < first:
+            host.post(fn)
+            return
         depth += 1
         deepest = max(deepest, depth)
         try:
@@ -796,24 +805,24 @@ def synchronous_post(t: CaseContext) -> None:
 
     async def main() -> None:
         ran.append("main")
-        await asyncio.sleep(0.01)
+        while True:  # the host's thread posts turn after turn
+            await asyncio.sleep(0)
 
+    hook, sys.unraisablehook = sys.unraisablehook, lambda args: reported.append(args.exc_value)
     error: BaseException | None = None
+    guest = None
     try:
-        t.start_guest_run(main, run_sync_soon_threadsafe=post, done_callback=ended.append)
+        guest = host.start(main, **{name: post})
+        t.check(not ran, "the main coroutine ran inside the start")
+        host.result()
     except RuntimeError as exc:
         error = exc
-    else:
-        t.check(not ran, "the main coroutine ran inside the start")
-        deadline = time.monotonic() + 3 * t.scale
-        while not ended and time.monotonic() < deadline:
-            time.sleep(0.01)
-        t.check(ended, "a synchronous post was neither refused nor reported")
-        try:
-            ended[0].unwrap()
-        except RuntimeError as exc:
-            error = exc
-    t.check(error is not None, "a synchronous post was accepted")
+    finally:
+        sys.unraisablehook = hook
+        t.check(guest is None or guest.loop.is_closed(), "a synchronous post was neither refused nor reported", first=first)
+    t.check(error is not None, "a synchronous post was accepted", first=first)
     text = str(error)
     t.check("post" in text or "run_sync_soon" in text, "the error does not name its cause", error=text)
+    t.check(all(isinstance(one, RuntimeError) for one in reported), "another error was reported")
     t.check(deepest <= 2, "the post was called from within itself", deepest=deepest)
+    reported.clear()

@@ -9,71 +9,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
+import functools
 import gc
 import queue
 import signal
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+import warnings
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any, cast
 
-from ..api import CaseContext, Outcome, Started, case
-from ..hostside import default_sigint
+from ..api import CaseContext, Outcome, case
+from ..hostside import AT_ONCE, QueueHost, default_sigint
 from ..support import socket_pair
 
-
-class QueueHost:
-    """A main loop that is a queue of functions."""
-
-    def __init__(self, t: CaseContext) -> None:
-        self.t = t
-        self.functions: queue.Queue[Callable[[], Any]] = queue.Queue()
-        self.posts = 0
-        self.ended: list[Outcome] = []
-
-    def post(self, fn: Callable[[], Any]) -> None:
-        """The host's ``run_sync_soon_threadsafe``."""
-        self.posts += 1
-        self.functions.put(fn)
-
-    def start(self, main: Callable[..., Any], *args: Any, **options: Any) -> Started:
-        options = {"run_sync_soon_threadsafe": self.post, "done_callback": self.ended.append, **options}
-        return self.t.start_guest_run(main, *args, **options)
-
-    def step(self, seconds: float) -> bool:
-        """Wait for one function and call it; False when none came."""
-        try:
-            fn = self.functions.get(timeout=max(0.0, seconds))
-        except queue.Empty:
-            return False
-        fn()
-        return True
-
-    def run(self, seconds: float = 5.0, until: Callable[[], Any] | None = None) -> None:
-        """Call functions until the guest has ended, or `until` holds; then see that it has."""
-        deadline = time.monotonic() + seconds * self.t.scale
-        while not (self.ended if until is None else until()) and time.monotonic() < deadline:
-            self.step(min(0.05, deadline - time.monotonic()) if until else deadline - time.monotonic())
-        if until is None:
-            self.t.check(self.ended, "the guest did not end")
-        else:
-            self.t.check(until(), "what was waited for did not come")
-
-    def result(self) -> Any:
-        self.run()
-        self.t.check(len(self.ended) == 1, "done_callback was called more than once", calls=len(self.ended))
-        return self.ended[0].unwrap()
+RESOLUTION = time.get_clock_info("monotonic").resolution
 
 
 @case(
     "R.01a-trivial",
-    "The result and the exception of the main coroutine reach done_callback, once.",
+    "The result and the exception of the main coroutine reach done_callback, once, on the host's thread, when the guest's "
+    "loop is closed.",
     needs="start_guest_run",
     oracle="own",
-    rejects="a guest that loses its outcome",
+    rejects="a guest that loses its outcome; mutant outcome-swallowed; mutant done-callback-twice; mutant done-callback-early",
 )
 def trivial(t: CaseContext) -> None:
+    here = threading.get_ident()
+
     async def returns(value: Any) -> Any:
         await asyncio.sleep(0)
         return value
@@ -82,14 +46,25 @@ def trivial(t: CaseContext) -> None:
         await asyncio.sleep(0)
         raise error
 
-    for value in ("ok", None, 0):
+    def ends(main: Callable[..., Any], *args: Any) -> Any:
         host = QueueHost(t)
-        host.start(returns, value)
-        t.check(host.result() is value, "another result")
-    host = QueueHost(t)
-    host.start(raises, KeyError("hi"))
+        seen: list[tuple[bool, bool]] = []
+
+        def done(outcome: Outcome) -> None:
+            host.ended.append(outcome)
+            seen.append((threading.get_ident() == here, guest.loop.is_closed()))
+
+        guest = host.start(main, *args, done_callback=done)
+        t.check(not host.ended, "done_callback was called inside the start")
+        try:
+            return host.result()
+        finally:
+            t.check(seen == [(True, True)], "done_callback: on the host's thread, the loop closed, for each call", seen=seen)
+
+    for value in ("ok", None, 0):
+        t.check(ends(returns, value) is value, "another result")
     try:
-        host.result()
+        ends(raises, KeyError("hi"))
     except KeyError as error:
         t.check(error.args == ("hi",), "another exception")
     else:
@@ -98,30 +73,38 @@ def trivial(t: CaseContext) -> None:
 
 @case(
     "R.01b-trivial-on-the-own-thread",
-    "With `run_sync_soon_not_threadsafe` it is used for calls on the host's thread, and for no others.",
+    "With `run_sync_soon_not_threadsafe` it is used for calls on the host's thread once the guest has started, and for no "
+    "others.",
     needs="start_guest_run",
     oracle="own",
-    rejects="a guest whose waiter uses what may be used on the host's thread only",
+    rejects="a guest whose waiter uses what may be used on the host's thread only, or that never uses it; "
+    "mutant post-by-the-wrong-function",
 )
 def not_threadsafe(t: CaseContext) -> None:
     host = QueueHost(t)
     here = threading.get_ident()
-    threads: list[bool] = []
+    used: list[tuple[str, bool]] = []
 
-    def post_here(fn: Callable[[], Any]) -> None:
-        threads.append(threading.get_ident() == here)
-        host.functions.put(fn)
+    def post(name: str, fn: Callable[[], Any]) -> None:
+        used.append((name, threading.get_ident() == here))
+        host.post(fn)
 
-    async def main() -> int:
-        for _ in range(2000):
-            await asyncio.sleep(0)
-        await asyncio.sleep(0.01)
-        asyncio.get_running_loop().call_soon_threadsafe(lambda: None)
-        return len(threads)
+    async def main() -> None:
+        await _spin(0.05)  # the host's thread posts the next turn
+        await asyncio.sleep(0.01)  # another thread wakes the host
 
-    host.start(main, run_sync_soon_not_threadsafe=post_here)
+    host.start(
+        main,
+        run_sync_soon_threadsafe=functools.partial(post, "threadsafe"),
+        run_sync_soon_not_threadsafe=functools.partial(post, "not threadsafe"),
+    )
+    t.check(("not threadsafe", False) not in used, "it was called on another thread")
+    used.clear()
     host.result()
-    t.check(all(threads), "it was called on another thread")
+    t.check(("not threadsafe", False) not in used, "it was called on another thread")
+    t.check(("not threadsafe", True) in used, "it was not used on the host's thread")
+    t.check(("threadsafe", True) not in used, "the other one was used on the host's thread")
+    t.check(("threadsafe", False) in used, "no other thread woke the host")
 
 
 @case(
@@ -130,7 +113,7 @@ def not_threadsafe(t: CaseContext) -> None:
     "while the guest waits nothing is posted.",
     needs="start_guest_run",
     oracle="own",
-    rejects="a guest that posts to poll",
+    rejects="a guest that posts to poll; mutant waiter-polls",
 )
 def io(t: CaseContext) -> None:
     host = QueueHost(t)
@@ -144,14 +127,14 @@ def io(t: CaseContext) -> None:
             await loop.sock_sendall(b, b"over the wire")
             data = await server
         waiting.append(host.posts)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.5)
         waiting.append(host.posts)
         await loop.run_in_executor(None, time.sleep, 0.001)
         return data
 
     host.start(main)
     t.check(host.result() == b"over the wire", "other bytes")
-    t.check(waiting[1] - waiting[0] <= 4, "posts while nothing was due", posts=waiting[1] - waiting[0])
+    t.check(waiting[1] - waiting[0] == 1, "more or less than the one post of the timer", posts=waiting[1] - waiting[0])
 
 
 @case(
@@ -202,7 +185,7 @@ def initialised(t: CaseContext) -> None:
     "What a function of the host's sets wakes the task that waits for it, at once.",
     needs="start_guest_run",
     oracle="own",
-    rejects="a guest that looks for work only when something of its own is due",
+    rejects="a guest that looks for work only when something of its own is due; mutant wake-of-queue-host-lost",
 )
 def host_wakes(t: CaseContext) -> None:
     host = QueueHost(t)
@@ -229,51 +212,74 @@ def host_wakes(t: CaseContext) -> None:
     ]
     for number, action in enumerate(actions):
         host.run(until=lambda: made)
-        while host.step(0.02):  # until the guest is at rest
-            pass
+        host.rest()
         t.check(len(got) == number, "it went on by itself", got=got)
         host.post(action)
-        host.run(2, until=lambda number=number: len(got) > number)  # type: ignore[misc]
+        posted = time.monotonic()
+        host.run(until=lambda number=number: len(got) > number)  # type: ignore[misc]
+        late = time.monotonic() - posted
+        t.check(late <= AT_ONCE * t.scale, "the task was woken late", seconds=late)
     host.result()
     t.check(got == ["future", "event", "queue"], "another order", got=got)
 
 
 @case(
     "R.05-host-alters-deadlines",
-    "A deadline that a function of the host's moves, in either direction, holds as moved.",
+    "A deadline that a function of the host's brings nearer, puts off or takes away holds as it is then.",
     needs="start_guest_run",
     oracle="own",
-    rejects="a guest that sleeps until the deadline it knew",
+    rejects="a guest that sleeps until the deadline it knew; mutant earlier-timer-unnoticed",
 )
 def host_alters_deadlines(t: CaseContext) -> None:
-    host = QueueHost(t)
-    limits: list[asyncio.Timeout] = []
-    took: list[float] = []
+    def altered(within: float, seconds: float, to: float | None) -> tuple[bool, float] | None:
+        """A guest sleeps `seconds` with a deadline in `within` seconds, and a function of the host's moves that to `to`
+        seconds from then (None: takes it away).  Whether the deadline ended the sleep, and how long after the function
+        that was; None where the old deadline had passed before the function was called."""
+        host = QueueHost(t)
+        limits: list[asyncio.Timeout] = []
+        moved: list[float] = []
 
-    async def main() -> None:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(3600) as limit:
-                limits.append(limit)
-                await asyncio.sleep(7200)
-        took.append(loop.time() - began)
-        began = loop.time()
-        async with asyncio.timeout(0.15) as limit:
-            limits.append(limit)
-            await asyncio.sleep(0.3)
-        took.append(loop.time() - began)
+        async def main() -> tuple[bool, float]:
+            loop = asyncio.get_running_loop()
+            try:
+                async with asyncio.timeout(within) as limit:
+                    limits.append(limit)
+                    await asyncio.sleep(seconds)
+            except TimeoutError:
+                return True, loop.time()
+            return False, loop.time()
 
-    guest = host.start(main)
-    host.run(until=lambda: len(limits) == 1)
-    while host.step(0.02):
-        pass
-    host.post(lambda: limits[0].reschedule(guest.loop.time() + 0.02))
-    host.run(until=lambda: len(limits) == 2)
-    host.post(lambda: limits[1].reschedule(None))
-    host.result()
-    t.check(0.02 <= took[0] < 2 * t.scale, "the deadline that came nearer", seconds=took[0])
-    t.check(took[1] >= 0.3, "the deadline that was taken away", seconds=took[1])
+        def move() -> None:
+            now, when = guest.loop.time(), limits[0].when()
+            if when is not None and now < when:
+                moved.append(now)
+                limits[0].reschedule(None if to is None else now + to)
+
+        guest = host.start(main)
+        host.run(until=lambda: limits)
+        host.rest()
+        host.post(move)
+        timed_out, ended = host.result()
+        return (timed_out, ended - moved[0]) if moved else None
+
+    def check(what: str, seen: tuple[bool, float] | None, timed_out: bool, to: float) -> None:
+        assert seen is not None
+        t.check(seen[0] is timed_out, f"a deadline that was {what} did not hold", timed_out=seen[0], seconds=seen[1])
+        t.check(to - 2 * RESOLUTION <= seen[1] < to + t.scale, f"a deadline that was {what} held late or early", after=seen[1])
+
+    check("brought nearer", altered(3600, 7200, 0.05), True, 0.05)
+    for within in (0.1, 0.4, 1.6):  # on a machine that stalls for that long: again, with more time
+        if (seen := altered(within, 7200, 3 * within)) is not None:
+            check("put off", seen, True, 3 * within)
+            break
+    else:
+        t.check(False, "the machine stalls: no deadline was put off in time")
+    for within in (0.1, 0.4, 1.6):
+        if (seen := altered(within, 3 * within, None)) is not None:
+            t.check(not seen[0], "a deadline that was taken away ended the sleep", seconds=seen[1])
+            break
+    else:
+        t.check(False, "the machine stalls: no deadline was taken away in time")
 
 
 _place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="nowhere")
@@ -281,40 +287,47 @@ _place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="n
 
 @case(
     "R.06-context-of-the-library",
-    "Main runs in a copy of the context of the start; what it sets the host does not see, and the other way round.",
+    "Main runs in a copy of the context of the start, or in the context that is given; what it sets the host does not "
+    "see, and the other way round.",
     needs="start_guest_run",
     oracle="own",
-    rejects="a guest that runs in the host's own context",
+    rejects="a guest that runs in the host's own context, or in an empty one; mutant context-of-start-lost; "
+    "mutant given-context-copied",
 )
 def library_context(t: CaseContext) -> None:
-    host = QueueHost(t)
-    seen: list[str] = []
+    def contexts(**options: Any) -> tuple[list[str], list[str]]:
+        """What main and the host see of their context in turn."""
+        host = QueueHost(t)
+        inside: list[str] = []
+        outside: list[str] = []
 
-    async def main() -> None:
-        seen.append(_place.get())
-        _place.set("guest")
-        for _ in range(3):
-            await asyncio.sleep(0.002)
-            seen.append(_place.get())
+        async def main() -> None:
+            inside.append(_place.get())
+            _place.set("guest")
+            for _ in range(3):
+                await asyncio.sleep(0.002)
+                inside.append(_place.get())
 
-    _place.set("host")
-    host.start(main)
-    _place.set("host later")
-    while not host.ended:
-        host.step(1)
-        seen.append(_place.get())
-    host.result()
-    t.check(seen[0] in ("host", "host later") and "guest" in seen, "main's context", seen=seen)
-    t.check([s for s in seen if s == "host later"], "the host's context", seen=seen)
-    t.check(_place.get() == "host later", "the guest changed the host's context", place=_place.get())
+        _place.set("host")
+        host.start(main, **options)
+        outside.append(_place.get())
+        _place.set("host later")
+        while not host.ended:
+            t.check(host.step(5 * t.scale), "the guest did not end")
+            outside.append(_place.get())
+        host.result()
+        return inside, outside
+
+    inside, outside = contexts()
+    t.check(inside == ["host", "guest", "guest", "guest"], "main's context", seen=inside)
+    t.check(outside == ["host"] + (len(outside) - 1) * ["host later"], "the host's context", seen=outside)
 
     given = contextvars.copy_context()
     given.run(_place.set, "given")
-    seen.clear()
-    host = QueueHost(t)
-    host.start(main, context=given)
-    host.result()
-    t.check(seen == ["given", "guest", "guest", "guest"], "the context that was given", seen=seen)
+    inside, outside = contexts(context=given)
+    t.check(inside == ["given", "guest", "guest", "guest"], "the context that was given", seen=inside)
+    t.check(given.run(_place.get) == "guest", "main ran in a copy of the context that was given")
+    t.check("guest" not in outside and "given" not in outside, "the host's context", seen=outside)
 
 
 @case(
@@ -322,7 +335,7 @@ def library_context(t: CaseContext) -> None:
     "A task, a function of the host's, another thread and the time after the end each see what runs there.",
     needs="start_guest_run",
     oracle="own",
-    rejects="a guest that leaves its loop the running one, or hides it in between",
+    rejects="a guest that leaves its loop the running one, or hides it in between; mutant running-loop-hidden",
 )
 def who_runs_here(t: CaseContext) -> None:
     host = QueueHost(t)
@@ -358,7 +371,7 @@ def who_runs_here(t: CaseContext) -> None:
     needs="start_guest_run signals",
     oracle="own",
     report="twisted#4658",
-    rejects="a guest that leaves its own descriptor behind",
+    rejects="a guest that leaves its own descriptor behind; mutant host-owned-wakeup-fd-taken",
 )
 def wakeup_descriptor(t: CaseContext) -> None:
     def look() -> int:
@@ -368,6 +381,7 @@ def wakeup_descriptor(t: CaseContext) -> None:
 
     inside: list[int] = []
     refused: list[str] = []
+    said: list[Any] = []
 
     async def main() -> None:
         await asyncio.sleep(0.002)
@@ -379,7 +393,9 @@ def wakeup_descriptor(t: CaseContext) -> None:
         else:
             asyncio.get_running_loop().remove_signal_handler(signal.SIGUSR1)
 
-    with socket_pair() as (_, b):
+    with socket_pair() as (_, b), warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        hook, sys.unraisablehook = sys.unraisablehook, said.append
         before = signal.set_wakeup_fd(b.fileno(), warn_on_full_buffer=False)
         try:
             for owned in (False, True):
@@ -389,6 +405,9 @@ def wakeup_descriptor(t: CaseContext) -> None:
                 t.check(look() == b.fileno(), "the descriptor is another one afterwards", owned=owned)
         finally:
             signal.set_wakeup_fd(before)
+            sys.unraisablehook = hook
+        t.check(not warned and not said, "a warning", warned=[str(one.message) for one in warned], said=len(said))
+        said.clear()
         t.check(inside[0] != b.fileno() and inside[1] == b.fileno(), "who had it meanwhile")
     t.check(len(refused) == 1 and "wakeup" in refused[0], "add_signal_handler", refused=refused)
 
@@ -405,8 +424,7 @@ def abandon(t: CaseContext) -> None:
             print("cleaned up", flush=True)
 
     host.start(main)
-    while host.step(0.1):
-        pass
+    host.rest()
     print("the host has left", flush=True)
 
 
@@ -430,7 +448,7 @@ def forget(t: CaseContext) -> None:
     needs="start_guest_run child",
     oracle="own",
     timeout=40,
-    rejects="a guest that is forgotten without a word, or hangs the interpreter's exit",
+    rejects="a guest that is forgotten without a word, or hangs the interpreter's exit; mutant abandoned-without-a-word",
 )
 def abandonment(t: CaseContext) -> None:
     ended = t.child(abandon)
@@ -443,7 +461,7 @@ def abandonment(t: CaseContext) -> None:
     "A guest that is posted to asyncio's own call_soon_threadsafe and its host pass the ball, each in its own loop.",
     needs="start_guest_run",
     oracle="own",
-    rejects="a guest that takes the running loop away from an asyncio host",
+    rejects="a guest that takes the running loop away from an asyncio host; mutant loop-of-the-host-lost",
 )
 def guest_on_asyncio(t: CaseContext) -> None:
     rounds = 50
@@ -514,7 +532,7 @@ class _Broken(asyncio.SelectorEventLoop):
     "An error in the machinery, at each of three places, ends the guest with that error and leaves the host alone.",
     needs="start_guest_run",
     oracle="own",
-    rejects="a guest that swallows its own errors, or raises them into the host",
+    rejects="a guest that swallows its own errors, or raises them into the host; mutant own-error-swallowed",
 )
 def internal_errors(t: CaseContext) -> None:
     async def main(where: str) -> None:
@@ -540,19 +558,21 @@ def internal_errors(t: CaseContext) -> None:
 
 
 @case(
-    "R.12-keyboard-interrupt",
-    "Ctrl-C in the guest and in the host's function cancel main and come out as KeyboardInterrupt; after main it is "
+    "R.12a-keyboard-interrupt",
+    "Ctrl-C in the guest and in the host's function cancel main and come out as KeyboardInterrupt; after the guest it is "
     "the host's again.",
     needs="start_guest_run signals",
     oracle="own",
-    rejects="an interrupt that is lost, or that kills the host while a guest could take it",
+    rejects="an interrupt that is lost, or that kills the host while a guest could take it; mutant interrupt-lost",
 )
 def keyboard_interrupt(t: CaseContext) -> None:
     cleaned: list[str] = []
+    waiting: list[str] = []
 
     async def main(where: str) -> None:
         try:
             await asyncio.sleep(0.002)
+            waiting.append(where)
             if where == "guest":
                 signal.raise_signal(signal.SIGINT)
             await asyncio.sleep(30)
@@ -564,9 +584,9 @@ def keyboard_interrupt(t: CaseContext) -> None:
         for where in ("guest", "host"):
             host = QueueHost(t)
             host.start(main, where)
+            host.run(until=lambda where=where: where in waiting)  # type: ignore[misc]
             if where == "host":
-                while host.step(0.05):
-                    pass
+                host.rest()
                 host.post(lambda: signal.raise_signal(signal.SIGINT))
             try:
                 host.result()
@@ -584,15 +604,74 @@ def keyboard_interrupt(t: CaseContext) -> None:
 
 
 @case(
+    "R.12b-keyboard-interrupt-after-main",
+    "Ctrl-C when main has ended and the other tasks clean up: in a task it comes out of the guest, with main's error as "
+    "its context; in a function of the host's it is the host's, and the guest ends as it would have.",
+    needs="start_guest_run signals",
+    oracle="own",
+    rejects="an interrupt that is lost behind the outcome of main; mutant interrupt-of-teardown-lost",
+)
+def keyboard_interrupt_after_main(t: CaseContext) -> None:
+    async def clean_up(where: str, cleaning: list[asyncio.Event]) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(30)
+        cleaning.append(asyncio.Event())
+        if where == "guest":
+            signal.raise_signal(signal.SIGINT)
+        await cleaning[0].wait()
+
+    async def main(where: str, cleaning: list[asyncio.Event]) -> None:
+        tasks.append(asyncio.create_task(clean_up(where, cleaning)))
+        await asyncio.sleep(0.002)
+        raise KeyError("main's own")
+
+    tasks: list[asyncio.Task[None]] = []
+    with default_sigint():
+        host = QueueHost(t)
+        host.start(main, "guest", [])
+        try:
+            host.result()
+        except KeyboardInterrupt as error:
+            t.check(isinstance(error.__context__, KeyError), "main's error is not its context", context=repr(error.__context__))
+        except KeyError:
+            t.check(False, "the interrupt is lost behind main's error")
+        else:
+            t.check(False, "the interrupt and main's error are lost")
+        t.check(isinstance(tasks[0].exception(), KeyboardInterrupt), "the task did not end by the interrupt")
+
+        host = QueueHost(t)
+        cleaning: list[asyncio.Event] = []
+        host.start(main, "host", cleaning)
+        host.run(until=lambda: cleaning)
+        host.rest()
+        host.post(lambda: signal.raise_signal(signal.SIGINT))
+        interrupted = 0
+        try:
+            host.step(5 * t.scale)
+        except KeyboardInterrupt:
+            interrupted += 1
+        t.check(interrupted and not host.ended, "the host's interrupt did not reach the host")
+        host.post(cleaning[0].set)
+        try:
+            host.result()
+        except KeyError:
+            pass
+        else:
+            t.check(False, "main's error is lost")
+
+
+@case(
     "R.13-generators-of-host-and-guest",
-    "An asynchronous generator is finalised by the loop in which it began: the guest's by the guest, the host's by the "
-    "host, whoever drops it.",
+    "An asynchronous generator is finalised by the loop in which it began, before or while the other one lives: the "
+    "guest's by the guest, the host's by the host, whoever drops it.",
     needs="start_guest_run",
     oracle="own",
-    rejects="a guest whose hooks take the host's generators",
+    rejects="a guest whose hooks take the host's generators; mutant generators-of-the-host-taken",
 )
 def generators(t: CaseContext) -> None:
     closed: dict[str, Any] = {}
+    kept: dict[str, Any] = {}
+    deadline = time.monotonic() + 5 * t.scale
 
     async def numbers(name: str) -> AsyncIterator[int]:
         try:
@@ -602,39 +681,63 @@ def generators(t: CaseContext) -> None:
             closed[name] = asyncio.get_running_loop()
             await asyncio.sleep(0)
 
+    async def begin(name: str) -> None:
+        kept[name] = numbers(name)
+        await kept[name].__anext__()
+
+    async def gone(*names: str) -> None:
+        while not closed.keys() >= set(names):
+            t.check(time.monotonic() < deadline, "a generator that was dropped was not closed", closed=list(closed))
+            await asyncio.sleep(0.001)
+
     async def host() -> dict[str, Any]:
         outer = asyncio.get_running_loop()
         done: asyncio.Future[Outcome] = outer.create_future()
-        kept: dict[str, Any] = {"host": numbers("host")}
-        await kept["host"].__anext__()
+        begun: asyncio.Future[asyncio.Event] = outer.create_future()
 
         async def guest() -> Any:
-            kept["guest"] = numbers("guest")
-            await kept["guest"].__anext__()
-            kept.pop("host")  # dropped inside the guest
-            gc.collect()
-            outer.call_soon_threadsafe(lambda: kept.pop("guest"))  # and this one in the host
-            while "guest" not in closed:
-                await asyncio.sleep(0.001)
-            kept["left"] = numbers("left")
-            await kept["left"].__anext__()
+            await begin("the guest's")
+            await begin("left by the guest")
+            go = asyncio.Event()
+            outer.call_soon_threadsafe(begun.set_result, go)
+            await go.wait()
+            for name in ("the host's", "the host's, later"):
+                kept.pop(name)
+            await gone("the guest's", "the host's", "the host's, later")
             return asyncio.get_running_loop()
 
-        t.start_guest_run(guest, run_sync_soon_threadsafe=outer.call_soon_threadsafe, done_callback=done.set_result)
+        await begin("the host's")
+        started = t.start_guest_run(
+            guest, run_sync_soon_threadsafe=outer.call_soon_threadsafe, done_callback=done.set_result
+        )
+        go = await begun
+        await begin("the host's, later")
+        kept.pop("the guest's")
+        started.loop.call_soon_threadsafe(go.set)
         inner = (await done).unwrap()
-        while "host" not in closed:
-            await asyncio.sleep(0.001)
-        return {"host": outer, "guest": inner, "left": inner}
+        return {
+            "the host's": outer,
+            "the host's, later": outer,
+            "the guest's": inner,
+            "left by the guest": inner,
+        }
 
     before = sys.get_asyncgen_hooks()
     with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:
         expected = runner.run(host())
-    wrong = [name for name in expected if closed.get(name) != expected[name]]
-    t.check(closed == expected, "the wrong loop closed one", names=wrong)
+    wrong = [name for name in expected if closed.get(name) is not expected[name]]
+    t.check(not wrong, "the wrong loop closed one", names=wrong)
     t.check(sys.get_asyncgen_hooks() == before, "the hooks are others now")
 
 
 # -- hosts that do not do as they should
+
+
+async def _spin(seconds: float) -> None:
+    """Keep the loop busy for longer than a turn."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        await asyncio.sleep(0)
 
 
 async def _some_work() -> str:
@@ -642,8 +745,7 @@ async def _some_work() -> str:
     for _ in range(5):
         await asyncio.sleep(0.002)
     await loop.run_in_executor(None, time.sleep, 0.001)
-    for _ in range(50):
-        await asyncio.sleep(0)
+    await _spin(0.02)
     return "done"
 
 
@@ -652,7 +754,7 @@ async def _some_work() -> str:
     "A host that calls everything twice, or twenty times, or keeps it and calls it after the end, harms nothing.",
     needs="start_guest_run",
     oracle="own",
-    rejects="a guest that counts on one call for each post",
+    rejects="a guest that counts on one call for each post; mutant call-after-the-end-raises",
 )
 def posts_twice(t: CaseContext) -> None:
     for times in (2, 20):
@@ -666,8 +768,6 @@ def posts_twice(t: CaseContext) -> None:
 
         host.start(_some_work, run_sync_soon_threadsafe=post)
         t.check(host.result() == "done", "another result")
-        while host.step(0.01):
-            pass
         for fn in kept * 3:
             fn()
         t.check(len(host.ended) == 1, "ended more than once", ended=len(host.ended))
@@ -686,24 +786,31 @@ def own_order(t: CaseContext) -> None:
     host.start(_some_work)
     t.check(host.result() == "done", "latest first: another result")
 
-    host = QueueHost(t)
-    known: list[Callable[[], Any]] = []
+    for unasked in (False, True):
+        host = QueueHost(t)
+        known: set[Callable[[], Any]] = set()
+        timers: list[threading.Timer] = []
 
-    def post(fn: Callable[[], Any]) -> None:
-        if fn not in known:
-            known.append(fn)
-        timer = threading.Timer(0.01, host.functions.put, (fn,))
-        timer.daemon = True
-        timer.start()
+        def post(
+            fn: Callable[[], Any],
+            host: QueueHost = host,
+            known: set[Callable[[], Any]] = known,
+            timers: list[threading.Timer] = timers,
+        ) -> None:
+            known.add(fn)
+            timers.append(threading.Timer(0.01, host.functions.put, (fn,)))
+            timers[-1].start()
 
-    host.start(_some_work, run_sync_soon_threadsafe=post)
-    while not host.ended and known:
-        host.step(0.002)
-        for fn in list(known):
-            fn()  # whether there is something or not
-    t.check(host.result() == "done", "late: another result")
-    while host.step(0.05):
-        pass
+        host.start(_some_work, run_sync_soon_threadsafe=post)
+        while unasked and not host.ended:
+            host.step(0.002)
+            for fn in list(known):
+                fn()  # whether there is something or not
+        t.check(host.result() == "done", "late: another result", unasked=unasked)
+        for timer in timers:
+            timer.join()
+        while host.step():
+            pass
 
 
 @case(
@@ -712,12 +819,28 @@ def own_order(t: CaseContext) -> None:
     needs="start_guest_run child",
     oracle="own",
     timeout=40,
-    rejects="a guest that hangs the interpreter's exit",
+    rejects="a guest that hangs the interpreter's exit; mutant forgotten-guest-hangs-the-exit",
 )
 def host_forgets(t: CaseContext) -> None:
     ended = t.child(forget)
-    t.check(ended.stdout.startswith("forgotten\n"), "output", out=ended.stdout)
+    t.check(ended.stdout == "forgotten\n", "output", out=ended.stdout)
     t.check("still running" in ended.stderr and ended.returncode == 0, "no warning", err=ended.stderr[-500:])
+
+
+@contextlib.contextmanager
+def _unraisable() -> Iterator[list[BaseException | None]]:
+    """What is reported meanwhile because it cannot be raised."""
+    reported: list[BaseException | None] = []
+    hook, sys.unraisablehook = sys.unraisablehook, lambda args: reported.append(args.exc_value)
+    try:
+        yield reported
+    finally:
+        sys.unraisablehook = hook
+        reported.clear()
+
+
+class _Full(OSError):
+    """What a host raises that cannot be posted to."""
 
 
 @case(
@@ -725,33 +848,48 @@ def host_forgets(t: CaseContext) -> None:
     "A post that raises ends the guest by an error that names it: the first out of the start, others by done_callback.",
     needs="start_guest_run",
     oracle="own",
-    rejects="a guest that waits for ever for a call that was refused",
+    rejects="a guest that waits for ever for a call that was refused; mutant failed-post-forgotten; "
+    "mutant failed-first-post-forgotten",
 )
 def cannot_post(t: CaseContext) -> None:
-    for failing in (1, 3):
-        host = QueueHost(t)
+    ran: list[str] = []
 
-        def post(fn: Callable[[], Any], host: QueueHost = host, failing: int = failing) -> None:
+    async def main() -> str:
+        try:
+            ran.append("began")
+            return await _some_work()
+        finally:
+            ran.append("cleaned")
+
+    def failing(number: int) -> Callable[[Callable[[], Any]], None]:
+        def post(fn: Callable[[], Any]) -> None:
             host.posts += 1
-            if host.posts == failing:
-                raise OSError("the queue is full")
+            if host.posts == number:
+                raise _Full("the queue is full")
             host.functions.put(fn)
 
-        reported: list[Any] = []
-        hook, sys.unraisablehook = sys.unraisablehook, reported.append
+        return post
+
+    with _unraisable() as reported:
+        host = QueueHost(t)
+        refused = False
         try:
-            host.start(_some_work, run_sync_soon_threadsafe=post)
+            host.start(main, run_sync_soon_threadsafe=failing(1))
+        except _Full:
+            refused = True
+        t.check(refused, "the start accepted a host that cannot be posted to")
+        t.check(not reported and not host.ended and not ran, "a start that was refused did more", ran=ran)
+
+        host = QueueHost(t)
+        guest = host.start(main, run_sync_soon_threadsafe=failing(3))
+        try:
             host.result()
-        except OSError:
-            t.check(failing == 1, "the error of a later post came raw")
         except RuntimeError as error:
-            t.check(failing > 1 and "post" in str(error), "the error does not name its cause", error=str(error))
-            t.check(any(isinstance(one.exc_value, OSError) for one in reported), "what the post raised is not shown")
+            t.check("post" in str(error), "the error does not name its cause", error=str(error))
         else:
-            t.check(False, "the error is lost", failing=failing)
-        finally:
-            sys.unraisablehook = hook
-            reported.clear()
+            t.check(False, "the error is lost")
+        t.check(any(isinstance(one, _Full) for one in reported), "what the post raised is not shown")
+        t.check(ran == ["began", "cleaned"] and guest.loop.is_closed(), "the guest did not end in order", ran=ran)
 
 
 @case(
@@ -785,3 +923,49 @@ def another_thread(t: CaseContext) -> None:
         thread.join()
     t.check(errors and all(isinstance(e, RuntimeError) for e in errors), "no error", errors=len(errors))
     t.check("thread" in str(errors[0]), "the error does not name its cause", error=str(errors[0]))
+
+
+@case(
+    "H.09f-host-calls-a-modal-call-twice",
+    "A host that calls everything three times opens each modal call once.",
+    needs="start_guest_run modal_api",
+    oracle="own",
+    rejects="a dialog that opens again; mutant second-call-of-a-post-runs",
+)
+def modal_call_twice(t: CaseContext) -> None:
+    host = QueueHost(t)
+    opened: list[int] = []
+
+    def post(fn: Callable[[], Any]) -> None:
+        for _ in range(3):
+            host.post(fn)
+
+    def dialog(number: int) -> int:
+        opened.append(number)
+        return number
+
+    async def main() -> list[int]:
+        return [await t.modal(dialog, number) for number in range(5)]
+
+    host.start(main, run_sync_soon_threadsafe=post)
+    t.check(host.result() == list(range(5)), "other answers")
+    t.check(opened == list(range(5)), "each modal call was to be made once", opened=opened)
+
+
+@case(
+    "H.09g-host-cannot-be-posted-to-on-its-own-thread",
+    "A `run_sync_soon_not_threadsafe` that raises is reported, and its guest goes on by the other function.",
+    needs="start_guest_run",
+    oracle="own",
+    rejects="a guest that waits for ever for a turn that was refused; mutant failed-again-forgotten",
+)
+def cannot_post_here(t: CaseContext) -> None:
+    host = QueueHost(t)
+
+    def post(fn: Callable[[], Any]) -> None:
+        raise _Full("the queue is full")
+
+    with _unraisable() as reported:
+        host.start(_some_work, run_sync_soon_not_threadsafe=post)
+        t.check(host.result() == "done", "another result")
+        t.check(reported and all(isinstance(one, _Full) for one in reported), "what it raised is not shown")
