@@ -179,20 +179,27 @@ def test_fairness_both_ways(program: Any) -> None:
             while time.monotonic() < end:
                 counts["guest"] += 1
                 await asyncio.sleep(0)
+        def waited():
+            with open("/proc/thread-self/schedstat") as file:
+                return int(file.read().split()[1]) / 1e9
         async def measure(what):
+            # The last is the share of the time that this thread had when it wanted to run.
             counts.update(timers=0, guest=0)
             frames = host.frames()
+            share, begin = -waited(), time.monotonic()
             await what(1)
-            return frames.stop(), counts["timers"], counts["guest"]
+            # A thread that is busy all the time is the first that a busy machine puts off.
+            share = 1 - (share + waited()) / (time.monotonic() - begin)
+            return frames.stop(), counts["timers"], counts["guest"], share
         async def main():
             await asyncio.sleep(0.3)
             bare = await measure(asyncio.sleep)
-            seen = await measure(spin)
-            print(seen[0] > SHARE * bare[0], seen[1] > SHARE * bare[1], seen[2] > 300)
+            frames, timers, spun, share = await measure(spin)
+            print(frames > SHARE * share * bare[0], timers > SHARE * share * bare[1], spun > 300 * share)
             for kind in ("timer", "idle"):
                 stop = host.flood(kind)
-                seen = await measure(spin)
-                print(stop() > 10, seen[2] > 100)
+                _, _, spun, share = await measure(spin)
+                print(stop() > 10 * share, spun > 100 * share)
         start(main(), host.toolkit(), done_callback=lambda outcome: (host.quit(), outcome.unwrap()))
         host.run()
         host.close()
