@@ -56,7 +56,7 @@ build: ## compile and lay out the package in build/<interpreter>/site
 conformance: build ## run the conformance suite (quick tier); ARGS= takes selectors and options of `harness run`
 	@$(RUN) -m harness run $(ARGS)
 
-full: setup build ## every strategy and engine, test_asyncio, large cases, peers, in shards: ARGS='--shard 1/8', '--left --of 8', '--leaks'
+full: setup build ## every strategy and engine, test_asyncio, other projects' suites, large cases, peers, in shards: ARGS='--shard 1/8', '--left --of 8', '--leaks'
 	@$(PYTHON) ci/environments.py --all
 	@$(RUN) -m harness full $(ARGS)
 

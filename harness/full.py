@@ -1,8 +1,8 @@
 """``harness full``: everything that the quick tier leaves out, in parts that can run on several machines, and what is
 left of it.
 
-The parts are: the conformance cases of the full tier under every strategy and engine, CPython's test_asyncio under
-every host with both engines, and if asked for the leaks. Each shard of each part leaves a file in one folder; the
+The parts are: the conformance cases of the full tier under every strategy and engine, CPython's test_asyncio and the
+suites of other projects (``suites.toml``) under every host with both engines, and if asked for the leaks. Each shard of each part leaves a file in one folder; the
 folder says what is still to do, and is merged when nothing is.
 """
 
@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
-from . import report, results, shards, tree
+from . import report, results, shards, suite_pytest, tree
 from .tree import UsageError
 
 EXAMPLES = """\
@@ -38,7 +38,7 @@ def add_arguments(verb: argparse.ArgumentParser) -> None:
     add("--of", type=int, default=0, metavar="N", help="with --left: of how many shards")
     add("--left", action="store_true", help="run nothing; say what is left, and merge what is there")
     add("--leaks", action="store_true", help="the leaks too")
-    add("--suites", action=argparse.BooleanOptionalAction, default=True, help="CPython's test_asyncio")
+    add("--suites", action=argparse.BooleanOptionalAction, default=True, help="CPython's test_asyncio, and those of other projects")
     add("--budget", type=float, default=20.0, metavar="S", help="of leaks: seconds a cell (default: 20)")
     add("-j", "--jobs", type=int, default=0, metavar="N", help="cells at a time (default: one a core)")
     add("--again", action="store_true", help="run a part although its file is there")
@@ -52,7 +52,8 @@ def parts(options: argparse.Namespace) -> dict[str, list[str]]:
     quiet = ["-q"] if options.quiet else []
     found = {"conformance": ["run", "--tier", "full", *jobs, *quiet]}
     if options.suites:
-        found["test_asyncio"] = ["suite", "test_asyncio", *jobs]
+        for name in suite_pytest.names():
+            found[suite_pytest.stem(name)] = ["suite", name, *jobs]
     if options.leaks:
         found["leaks"] = ["leaks", "--budget", str(options.budget), *jobs]
     return found
@@ -129,12 +130,14 @@ def main(options: argparse.Namespace, run: Callable[[list[str]], int]) -> int:
             more = ["--shard", str(shard), "--json", str(path)]
             if part != "leaks":
                 more += ["--results", str(folder / "last")]
+            path.unlink(missing_ok=True)  # a verb that finds nothing to run writes none
             code = run([*command, *more])
             codes.append(code)
             out.print(f"part {number}/{len(chosen)}: {part} took {time.monotonic() - began:.0f} s (exit code {code})")
             if code == results.INTERRUPTED:
                 break
-            fresh.add(path)
+            if path.exists():
+                fresh.add(path)
     merged = left(folder, list(chosen), count, out, fresh)
     # What is left of other shards is theirs, and turns only the code of the whole.
     if options.left or count == 1:

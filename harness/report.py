@@ -160,7 +160,7 @@ def console(**options: Any) -> Any:
 
     if not sys.stdout.isatty():
         options.setdefault("width", 200)
-    return Console(highlight=False, soft_wrap=True, **options)
+    return Console(highlight=False, soft_wrap=True, emoji=False, **options)  # module:factory is a name
 
 
 def show(cells: Sequence[Cell], out: Any, *, seconds: float | None = None) -> None:

@@ -187,7 +187,7 @@ class Parts:
         first = self.documents[0]
         for path, document in zip(paths, self.documents):
             for what, value, base in (
-                (what, _about(document, what), _about(first, what)) for what in ("commit", "python", "tier", "kind")
+                (what, _about(document, what), _about(first, what)) for what in ("commit", "python", "tier", "kind", "suite")
             ):
                 if value != base:
                     raise UsageError(f"{path} is of another {what}: {value}; {paths[0]} is of {base}")

@@ -22,11 +22,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import contenders, report, results, session, shards, tree
+from . import contenders, report, results, session, shards, suite_pytest, tree
 from .contenders import Contender
 from .session import Interrupted, Session
 from .suite_cell import CLASSES, PACKAGE
-from .suite_pytest import Absent, Foreign, find
+from .suite_pytest import CPYTHON, Absent, Foreign, find
 from .tree import UsageError
 
 SCHEMA = "asyncio-guest/test_asyncio@1"
@@ -364,10 +364,12 @@ def run(options: argparse.Namespace) -> int:
     if not names:
         names = [f"guest/{host}+{engine}" for host in contenders.hosts() for engine in ("stock", "fast")]
     names = list(dict.fromkeys(["plain", *names]))
+    several = names != ["plain"]
     out = report.console()
     foreign = None
     known: list[Known] = []
-    if options.name == "test_asyncio":
+    stem = suite_pytest.stem(options.name)
+    if options.name == CPYTHON:
         known = known_differences()
     else:
         try:
@@ -375,10 +377,9 @@ def run(options: argparse.Namespace) -> int:
         except Absent as error:
             out.print(f"NOTRUN {options.name}: {error}", markup=False)
             return results.NOTHING_RAN
-        expected = tree.HERE / "expectations" / f"suite-{options.name}.toml"
+        expected = tree.HERE / "expectations" / f"{stem}.toml"
         known = known_differences(expected) if expected.exists() else []
     every = modules() if foreign is None else foreign.modules()
-    stem = "test_asyncio" if foreign is None else f"suite-{options.name}"
     jobs = options.jobs or len(os.sched_getaffinity(0))
     began = time.monotonic()
     with Session(timeout_scale=options.timeout_scale) as own:
@@ -399,10 +400,12 @@ def run(options: argparse.Namespace) -> int:
                 notrun[name] = str(probe.get("message", probe["status"]))
                 faulty = faulty or probe["status"] != "missing"
         names = [name for name in names if name not in notrun]
+        unrun = contenders.unmet(options.contender, names)
+        faulty = faulty or bool(unrun) or (several and not set(names) - {"plain"})
         found: dict[str, dict[str, Test]] = {name: {} for name in names}
         interrupted = False
         # Plain runs the modules that it is compared in.
-        units = [(n, m) for n, m in units if n in names or names == ["plain"]]
+        units = [(n, m) for n, m in units if n in names or not several]
         cells = [("plain", m) for m in dict.fromkeys(m for _, m in units)] if "plain" in names else []
         cells += [unit for unit in units if unit[0] != "plain"]
         cells.sort(key=lambda c: long_first(c[1]))
@@ -450,7 +453,8 @@ def run(options: argparse.Namespace) -> int:
                 seconds=seconds,
                 seed=seed,
                 shard=None if options.shard is None else str(options.shard),
-            ),
+            )
+            | {"suite": options.name},
             "not_run": notrun,
             "runs": [_run_json(name, found[name], compared.get(name), found["plain"]) for name in names],
         }
@@ -458,6 +462,8 @@ def run(options: argparse.Namespace) -> int:
         for path in filter(None, (folder / f"{stem}.json", options.json)):
             results.write(path, document, "test_asyncio")
         show(document, found, compared, out, options.verbose)
+        for pattern in unrun:
+            out.print(f"{pattern} did not run", style="bold red", markup=False)
         out.print(f"results: {folder / f'{stem}.json'} in {seconds:.0f} s (exit code {code})")
         return code
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import fnmatch
 import os
@@ -15,8 +14,14 @@ from typing import Any
 from . import contenders, tree
 from .tree import UsageError
 
+CPYTHON = "test_asyncio"
+"""The name of CPython's own suite, which unittest runs."""
 ANY = "pytest"
 """The name of a suite that the command line describes: a folder, files, arguments."""
+
+
+USUAL = ("**/test_*.py", "**/*_test.py")
+"""Where pytest itself looks for tests."""
 
 
 class Absent(Exception):
@@ -30,7 +35,7 @@ class Foreign:
     name: str
     folder: Path
     files: tuple[str, ...]
-    """Globs below the folder."""
+    """Globs below the folder; without any pytest's own."""
     args: tuple[str, ...] = ()
     path: tuple[str, ...] = ()
     """Folders for ``PYTHONPATH``: what the suite needs beyond the contender's own packages."""
@@ -38,11 +43,14 @@ class Foreign:
     """Pytest loads the plugins that `args` name and no others that happen to be installed."""
 
     def modules(self) -> list[str]:
-        """The test files, relative to the folder.  Raises UsageError without any."""
-        found = {str(path.relative_to(self.folder)) for glob in self.files for path in self.folder.glob(glob)}
-        if not found:
-            raise UsageError(f"suite {self.name}: no file below {self.folder} fits {', '.join(self.files)}")
-        return sorted(found)
+        """The test files, relative to the folder.  Raises UsageError for a glob that no file fits, and without any file."""
+        globs = self.files or USUAL
+        found = {glob: {str(path.relative_to(self.folder)) for path in self.folder.glob(glob)} for glob in globs}
+        every = set().union(*found.values())
+        unfit = [glob for glob in self.files if not found[glob]] or ([] if every else globs)
+        if unfit:
+            raise UsageError(f"suite {self.name}: no file below {self.folder} fits {', '.join(unfit)}")
+        return sorted(every)
 
     def spec(self) -> dict[str, Any]:
         """For the cell's process."""
@@ -59,15 +67,25 @@ def table() -> dict[str, dict[str, Any]]:
     return rows
 
 
+def names() -> list[str]:
+    """The suites that have a name."""
+    return [CPYTHON, *table()]
+
+
+def stem(name: str) -> str:
+    """What the files of a suite's results are called, without their extension."""
+    return CPYTHON if name == CPYTHON else f"suite-{name}"
+
+
 def find(name: str, folder: Path | None, files: Sequence[str], args: Sequence[str]) -> Foreign:
     """The suite of a name.  Raises UsageError for one that is not known, Absent for one that is not there."""
     if name == ANY:
         if folder is None or not folder.is_dir():
             raise UsageError("suite pytest: --folder names the folder in which pytest would be started")
-        return Foreign(name, folder.resolve(), tuple(files) or ("**/test_*.py", "**/*_test.py"), tuple(args))
+        return Foreign(name, folder.resolve(), tuple(files), tuple(args))
     rows = table()
     if name not in rows:
-        raise UsageError(contenders.unknown("suite", name, ("test_asyncio", ANY, *rows)))
+        raise UsageError(contenders.unknown("suite", name, (CPYTHON, ANY, *rows)))
     row = rows[name]
     python = tree.interpreter(row["environment"])
     if python is None:
@@ -95,6 +113,8 @@ class Reporter:
         self._outcome = "pass"
         self._detail = ""
         self.broken = ""
+        self.left: int | None = None
+        """Tests that have not ended; None until they are collected."""
 
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         items[:] = [
@@ -102,9 +122,14 @@ class Reporter:
             for item in items
             if item.nodeid not in self._begun
             and (self._only is None or item.nodeid in self._only)
-            and fnmatch.fnmatchcase(item.nodeid, self._match)
+            # The brackets of parameters are a glob's, too.
+            and (item.nodeid == self._match or fnmatch.fnmatchcase(item.nodeid, self._match))
         ]
-        self._say({"kind": "load", "tests": len(items)})
+
+    def pytest_collection_finish(self, session: Any) -> None:
+        # Options of pytest's own may have left out more.
+        self.left = len(session.items)
+        self._say({"kind": "load", "tests": self.left})
 
     def pytest_collectreport(self, report: Any) -> None:
         if report.failed:
@@ -127,6 +152,8 @@ class Reporter:
             self._outcome = "xpass"
 
     def pytest_runtest_logfinish(self, nodeid: str, location: Any) -> None:
+        assert self.left is not None
+        self.left -= 1
         now = self._totals()
         counted = {k: v - self._before.get(k, 0) for k, v in now.items() if v != self._before.get(k, 0)}
         self._say(
@@ -152,8 +179,12 @@ def run(spec: dict[str, Any], say: Callable[[dict[str, Any]], None], totals: Cal
     os.chdir(copy)
     reporter = Reporter(spec, say, totals)
     options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(copy), *spec["pytest"]["args"]]
-    with contextlib.suppress(SystemExit):
-        code = pytest.main([spec["module"], *options], plugins=[reporter])
-        if code not in (0, 1, 5):
-            reporter.broken = reporter.broken or f"pytest ended with status {int(code)}"
+    try:
+        code: object = int(pytest.main([spec["module"], *options], plugins=[reporter]))
+    except SystemExit as error:
+        code = f"SystemExit({error.code!r})"
+    # A module or a test may end pytest with a status that looks like a pass.
+    if code not in (0, 1, 5) or reporter.left is None or (code != 1 and reporter.left):
+        left = "before it had collected the tests" if reporter.left is None else f"with {reporter.left} tests left"
+        reporter.broken = reporter.broken or f"pytest ended {left}, status {code}"
     say({"kind": "broken", "detail": reporter.broken} if reporter.broken else {"kind": "done"})

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness import cli, full, results, shards
+from harness import cli, full, results, shards, suite_pytest
 from harness.tests.conftest import make
 from harness.tree import UsageError
 
@@ -97,9 +97,28 @@ def test_other_commits_are_left_alone(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "another commit" in capsys.readouterr().out
 
 
+def test_a_suite_that_cannot_run_is_left(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What an earlier run left of it does not stand for it."""
+    run = Runner()
+
+    def without_suites(command: list[str]) -> int:
+        return results.NOTHING_RAN if command[0] == "suite" else run(command)
+
+    wanted = cli.build_parser().parse_args(["full", "--folder", str(tmp_path)])
+    old = full.file_of(tmp_path, f"suite-{next(iter(suite_pytest.table()))}", wanted.shard)
+    document = results.document([make()], exit_code=0)
+    document["meta"]["commit"] = "b" * 40
+    results.write(old, document)
+    assert full.main(wanted, without_suites) == results.NOTHING_RAN
+    said = capsys.readouterr().out
+    for part in ("test_asyncio", *(f"suite-{name}" for name in suite_pytest.table())):
+        assert f"{part}: left: all 1 shard(s)" in said, said
+
+
 def test_every_part_is_a_command_of_ours(tmp_path: Path) -> None:
     chosen = full.parts(cli.build_parser().parse_args(["full", "--leaks", "-j2", "-q"]))
-    assert list(chosen) == ["conformance", "test_asyncio", "leaks"]
+    suites = [f"suite-{name}" for name in suite_pytest.table()]
+    assert len(suites) >= 2 and list(chosen) == ["conformance", "test_asyncio", *suites, "leaks"]
     for command in chosen.values():
         cli.build_parser().parse_args([*command, "--shard", "1/2", "--json", str(tmp_path / "x")])
 

@@ -123,7 +123,7 @@ def test_merge_of_two_runs_follows_the_cells(harness: Harness, tmp_path: Path) -
 
 
 def test_suites_are_merged_test_for_test(harness: Harness, tmp_path: Path) -> None:
-    def suite(path: Path, shard: str, test: str, code: int) -> str:
+    def suite(path: Path, shard: str, test: str, code: int, name: str = "test_asyncio") -> str:
         run = {
             "contender": "guest/poll+fast",
             "outcomes": {"pass": 1},
@@ -138,6 +138,7 @@ def test_suites_are_merged_test_for_test(harness: Harness, tmp_path: Path) -> No
             "details": {},
         }
         meta = {**results.meta(shard=shard, exit_code=code, tier="full"), "commit": "a" * 40, "dirty": False}
+        meta["suite"] = name
         results.write(
             path, {"schema": "asyncio-guest/test_asyncio@1", "meta": meta, "not_run": {}, "runs": [run]}, "test_asyncio"
         )
@@ -148,6 +149,9 @@ def test_suites_are_merged_test_for_test(harness: Harness, tmp_path: Path) -> No
     out = tmp_path / "out.json"
     ran = harness("merge", one, two, "--json", str(out), "--strict")
     assert ran.code == 2 and "--strict is about cells" in ran.err and not out.exists()
+    other = suite(tmp_path / "3.json", "2/2", "tests/test_c.py::test_three", 0, "janus")
+    ran = harness("merge", one, other, "--json", str(out))
+    assert ran.code == 2 and "another suite: janus" in ran.err and not out.exists()
     assert harness("merge", one, two, "--json", str(out)).code == 3
     (run,) = results.read(out, "test_asyncio")["runs"]
     assert run["outcomes"] == {"pass": 2} and len(run["tests"]) == 2 and run["turns"] == {"turns": 6}

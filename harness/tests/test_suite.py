@@ -111,6 +111,16 @@ def test_a_module_of_cpythons_as_guests(harness: Callable[..., Any], tmp_path: P
     assert set(plain["tests"]) == set(stock["tests"]) == set(fast["tests"])
 
 
+@pytest.mark.parametrize("beside", [[], ["guest/poll"]])
+def test_a_contender_that_is_not_there_is_no_pass(harness: Callable[..., Any], tmp_path: Path, beside: list[str]) -> None:
+    """Regression: plain asyncio, or another contender, ran, and that was enough."""
+    absent = "no_such_module_of_ours:factory"
+    ran = harness("suite", "test_asyncio", absent, *beside, "-m", "test_protocols.*", "--results", str(tmp_path))
+    assert ran.code == results.NOTHING_RAN and f"{absent} did not run" in ran.out, ran.out + ran.err
+    document = results.read(tmp_path / "test_asyncio.json", "test_asyncio")
+    assert document["meta"]["exit_code"] == results.NOTHING_RAN and absent in document["not_run"]
+
+
 def test_unknown_module_is_2(harness: Callable[..., Any], tmp_path: Path) -> None:
     ran = harness("suite", "test_asyncio", "plain", "-m", "test_nothing.*", "--results", str(tmp_path))
     assert ran.code == 2 and "no test module is called" in ran.err

@@ -118,6 +118,40 @@ def test_a_file_that_does_not_load_says_why(tmp_path: Path) -> None:
     assert test.outcome == "CRASH" and "no_such_module" in test.detail
 
 
+EXITS = {
+    "a SystemExit of the module": "import sys\nsys.exit(0)\n",
+    "an exit of pytest in the module": "import pytest\npytest.exit('enough', returncode=0)\n",
+    "an exit of pytest in a test": "import pytest\ndef test_a(): pytest.exit('enough', returncode=0)\ndef test_b(): pass\n",
+}
+
+
+@pytest.mark.parametrize("what", EXITS)
+def test_an_exit_is_no_pass(what: str, tmp_path: Path) -> None:
+    """Regression: no test ran, on either side, and both agreed."""
+    (tmp_path / "test_exits.py").write_text(EXITS[what])
+    with Session(scale=1.0) as session:
+        runner = suite.Runner(session, "*", 20.0, foreign=Foreign("sample", tmp_path, ("*.py",)))
+        found = runner.module(session.contender("plain"), "test_exits.py")
+    assert "CRASH" in {test.outcome for test in found.values()}, found
+
+
+def test_a_test_with_parameters_can_be_named(tmp_path: Path) -> None:
+    """Regression: as a glob, its name does not mean it."""
+    (tmp_path / "test_all.py").write_text(ALL_KINDS)
+    name = "test_all.py::test_c_parameters[one two]"
+    with Session(scale=1.0) as session:
+        runner = suite.Runner(session, name, 20.0, foreign=Foreign("sample", tmp_path, ("*.py",)))
+        assert list(runner.module(session.contender("plain"), "test_all.py")) == [name]
+
+
+def test_every_glob_of_files_means_some(tmp_path: Path) -> None:
+    """Regression: one beside another that meant some was ignored."""
+    (tmp_path / "test_one.py").write_text("")
+    assert Foreign("x", tmp_path, ("test_o*.py",)).modules() == Foreign("x", tmp_path, ()).modules() == ["test_one.py"]
+    with pytest.raises(UsageError, match="fits test_two.py$"):
+        Foreign("x", tmp_path, ("test_o*.py", "test_two.py")).modules()
+
+
 def test_what_cannot_be_used(tmp_path: Path, harness: Callable[..., Ran], monkeypatch: pytest.MonkeyPatch) -> None:
     assert harness("suite", "jnaus").code == results.USAGE
     assert "janus" in harness("suite", "jnaus").err
