@@ -65,7 +65,7 @@ examples:
   run --require 'guest/*' --json r.json fail (5) unless every host ran; results to a file of yours
   run --suite test_asyncio              the same as: suite test_asyncio
   run --shard 2/5                       the second of five parts; put together by: merge
-  run --rerun-failed                    only what was not as expected in the last results
+  run --rerun-failed                    only what was not as expected in the last results; 5 when that is nothing
   run --rerun-failed=r.json guest/tk    ... of a file of yours, and of these cells only
 
 """
@@ -369,7 +369,8 @@ def verb_run(options: argparse.Namespace) -> int:
         if options.rerun_failed:
             cells = failed_before(options, cells, session.cases)
             if not cells:
-                return results.OK
+                print(f"nothing to run (exit code {results.NOTHING_RAN})")
+                return results.NOTHING_RAN
         cells, others = shards.take(cells, options.shard)
         for selector in options.require:
             left, _, right = selector.partition("::")

@@ -53,8 +53,8 @@ def main(options: argparse.Namespace) -> int:
         raise UsageError(f"{options.base} is of kind {kind}, {options.head} of kind {other}")
     if not 0 < options.margin < 1:
         raise UsageError("--margin is a fraction between 0 and 1")
-    if kind not in ("conformance", "campaign", "test_asyncio", "bench"):
-        raise UsageError(f"{options.base} is of kind {kind}, which has nothing to compare")
+    if kind not in shards.MERGED:
+        raise results.wrong_kind(options.base, kind, shards.MERGED)
     base, head = results.read(options.base, kind), results.read(options.head, kind)
     out = report.console()
     for name, document in (("A", base), ("B", head)):

@@ -24,6 +24,8 @@ def _case(cell: Cell) -> ET.Element:
         what = "stale expectation" if cell.expected is not None else report.verdict(cell)
         failure = ET.SubElement(element, "failure", type=text(what), message=said[:400])
         failure.text = "\n".join([said, text(cell.detail.get("traceback", "")), f"again: {text(cell.rerun)}"])
+    elif results.unknown(cell):
+        ET.SubElement(element, "error", type=text(report.verdict(cell)), message=said[:400]).text = f"again: {text(cell.rerun)}"
     elif cell.behaviour in ("UNSUPPORTED", "NOTRUN") or cell.expected is not None:
         ET.SubElement(element, "skipped", type=text(report.verdict(cell)), message=said[:400])
     elif cell.reason:
@@ -32,7 +34,11 @@ def _case(cell: Cell) -> ET.Element:
 
 
 def render(document: dict[str, Any]) -> str:
-    """The document as JUnit XML.  What is expected to fail is skipped there; a stale expectation fails."""
+    """The document as JUnit XML.
+
+    What is expected to fail is skipped there, as is what cannot run here; a stale expectation fails.  What did not run
+    though it can, or because the run ended, is an error, for nobody knows what it would have done.
+    """
     by: dict[str, list[Cell]] = {}
     for data in document["cells"]:
         cell = Cell(**data)
@@ -46,7 +52,7 @@ def render(document: dict[str, Any]) -> str:
             name=text(contender),
             tests=str(len(cases)),
             failures=str(sum(case.find("failure") is not None for case in cases)),
-            errors="0",
+            errors=str(sum(case.find("error") is not None for case in cases)),
             skipped=str(sum(case.find("skipped") is not None for case in cases)),
             time=f"{sum(cell.seconds for cell in cells):.3f}",
             timestamp=document["meta"]["date"].removesuffix("Z"),

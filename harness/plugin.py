@@ -5,8 +5,8 @@
         --contender my_module:my_factory
 
 Each item runs one cell in a process of its own.  Selection, ``-x``, ``--lf``, ``--junitxml`` and pytest-xdist
-are pytest's.  PASS, INFO and WEAK pass; UNSUPPORTED and NOTRUN skip; an expected failure is an xfail; an
-expectation that no longer holds fails.
+are pytest's.  PASS, INFO and WEAK pass; UNSUPPORTED skips, and so does NOTRUN where the cell cannot run here: a
+contender that is there and breaks fails.  An expected failure is an xfail; an expectation that no longer holds fails.
 """
 
 from __future__ import annotations
@@ -205,6 +205,8 @@ class CellItem(pytest.Item):
         parent = self.parent
         assert isinstance(parent, CaseFile)
         self.cell = cell = parent.plugin.run(self.contender, self.case.id)
+        if results.unknown(cell):
+            raise CellFailed(cell)
         if cell.behaviour in ("UNSUPPORTED", "NOTRUN"):
             if cell.expected is None or not cell.expected["stale"]:
                 pytest.skip(f"{cell.behaviour}: {cell.reason}")

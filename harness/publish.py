@@ -6,6 +6,7 @@ checked out.  They are current while nothing in `MEASURED` has changed since.
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -18,6 +19,10 @@ MEASURED = ("guest", "backends", "scenarios")
 """The folders whose change makes results outdated."""
 FILES = {"conformance.json": "conformance", "bench.json": "bench", "test_asyncio.json": "test_asyncio"}
 """Results files and their schemas; the first must be there."""
+
+
+ENDED_WRONG = (results.CRASHED, results.USAGE, results.NOTHING_RAN)
+"""Exit codes of runs that say nothing about what they ran: the harness failed, or not everything ran that can."""
 
 
 def _git(top: Path, *arguments: str) -> tuple[int, str]:
@@ -46,10 +51,20 @@ def faults(meta: dict[str, Any], top: Path) -> list[str]:
         found.append(f"they were measured at {commit[:12]} with changes that were not committed")
     if meta["interrupted"]:
         found.append("their run was interrupted")
+    if meta.get("shard"):
+        found.append(f"they are a part, shard {meta['shard']}")
+    if meta.get("exit_code") in ENDED_WRONG:
+        found.append(f"their run ended with {meta['exit_code']}")
     code, _ = _git(top, "merge-base", "--is-ancestor", commit, "HEAD")
     if code:
         found.append(f"{commit[:12]} is no ancestor of what is checked out")
     return found
+
+
+def apart(documents: dict[str, dict[str, Any]]) -> list[str]:
+    """The results files that are of another commit than the first."""
+    commits = {name: document["meta"]["commit"] for name, document in documents.items()}
+    return [name for name, commit in commits.items() if commit != commits["conformance.json"]]
 
 
 def shallow(top: Path) -> bool:
@@ -112,6 +127,8 @@ def publish(latest: Path, target: Path, top: Path) -> list[Path]:
             why = [f"{', '.join(changed[:5])} changed since {document['meta']['commit'][:12]}"]
         if why:
             raise UsageError(f"{latest / name} cannot be published: {'; '.join(why)}")
+    if others := apart(documents):
+        raise UsageError(f"{', '.join(others)} in {latest} cannot be published: of another commit than conformance.json")
     documents = {name: slim(name, document) for name, document in documents.items()}
     texts = {
         "report.html": page.render(
@@ -130,19 +147,26 @@ def publish(latest: Path, target: Path, top: Path) -> list[Path]:
     return [target / name for name in (*documents, *texts)]
 
 
+FINGERPRINT = re.compile(r'<meta name="results-(\w+)" content="(\w+)">')
+"""What a report says about the results that it shows; `page.render` writes it."""
+
+
 def check(folder: Path, top: Path) -> tuple[list[str], list[str]]:
     """Look at all that is published in `folder`: sentences about what is wrong with it, and about what is outdated."""
     wrong, outdated = [], []
     for one in published(folder):
-        for name, document in load(one).items():
-            meta = document["meta"]
-            wrong += [f"{one.name}/{name}: {why}" for why in faults(meta, top)]
+        documents = load(one)
+        for name, document in documents.items():
+            wrong += [f"{one.name}/{name}: {why}" for why in faults(document["meta"], top)]
+        wrong += [f"{one.name}/{name} is of another commit than conformance.json" for name in apart(documents)]
         text = one / "report.html"
-        commit = results.read(one / "conformance.json")["meta"]["commit"]
         if not text.is_file():
             wrong.append(f"{one.name} has no report.html")
-        elif commit and commit[:12] not in text.read_text(encoding="utf-8"):
-            wrong.append(f"{one.name}/report.html is of another run than its results")
+            continue
+        shown = dict(FINGERPRINT.findall(text.read_text(encoding="utf-8")))
+        for name, schema in FILES.items():
+            if shown.get(schema) != (page.fingerprint(documents[name]) if name in documents else None):
+                wrong.append(f"{one.name}/report.html is of another run than {name}")
     if not wrong and (folders := published(folder)):
         newest = folders[-1]
         for name, document in load(newest).items():
@@ -165,7 +189,8 @@ def main(options: Any) -> int:
             print(line)
         if not published(home):
             print("nothing is published")
-        elif not wrong and not outdated:
+            return results.NOTHING_RAN
+        if not wrong and not outdated:
             print(f"{published(home)[-1].name} is current")
         return results.USAGE if wrong else results.STALE if outdated else results.OK
     source = options.file or home / "latest" / "conformance.json"
@@ -227,7 +252,7 @@ def add_arguments(verb: Any) -> None:
         metavar="NAME",
         help="put the results and their reports into results/NAME (default: their date), to be committed",
     )
-    add("--check", action="store_true", help="are the published results right (else 2) and current (else 7)?")
+    add("--check", action="store_true", help="are the published results there (else 5), right (else 2) and current (else 7)?")
 
 
 EPILOG = """\

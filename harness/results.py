@@ -69,6 +69,9 @@ def read(path: Path, name: str = "conformance") -> dict[str, Any]:
         raise UsageError(f"cannot read results: {error}") from error
     except ValueError as error:
         raise UsageError(f"{path} is not JSON: {error}") from error
+    other = _kind(document)
+    if other is not None and other != name:
+        raise wrong_kind(path, other, (name,))
     try:
         validate(document, name)
     except UsageError as error:
@@ -88,19 +91,41 @@ KINDS = {
 """What a results file calls itself -> the stem of its schema."""
 
 
+READERS = {
+    "conformance": "report, show, merge, compare, expect",
+    "campaign": "merge, compare, expect",
+    "test_asyncio": "merge, compare, report beside the cells' results",
+    "bench": "merge, compare, report beside the cells' results",
+    "selftest": "list --coverage",
+    "fuzz": "no verb: fuzz --replay takes the files of its finds",
+    "gate": "no verb: gate.md beside it is for people",
+}
+"""What a results file is -> what reads it, for people."""
+
+
+def wrong_kind(path: Path, found: str, wanted: Sequence[str]) -> UsageError:
+    """What to say of a results file that a verb cannot use."""
+    return UsageError(f"{path} is of kind {found} (read by {READERS[found]}); this takes {' or '.join(wanted)}")
+
+
 def kind(path: Path) -> str:
     """The kind of a results file, by what it says about itself.  Raises UsageError."""
     try:
-        named = json.loads(path.read_text())["schema"]
+        document = json.loads(path.read_text())
     except OSError as error:
         raise UsageError(f"cannot read results: {error}") from error
     except ValueError as error:
         raise UsageError(f"{path} is not JSON: {error}") from error
-    except (KeyError, TypeError):
-        named = None
-    if named not in KINDS:
+    found = _kind(document)
+    if found is None:
+        named = document.get("schema") if isinstance(document, dict) else None
         raise UsageError(f"{path} is no results file of ours (schema {named!r}; known: {', '.join(KINDS)})")
-    return KINDS[named]
+    return found
+
+
+def _kind(document: Any) -> str | None:
+    named = document.get("schema") if isinstance(document, dict) else None
+    return KINDS.get(named) if isinstance(named, str) else None
 
 
 CELLS = ("conformance", "campaign")
@@ -111,7 +136,7 @@ def cells(path: Path, kinds: Sequence[str] = CELLS) -> list[Cell]:
     """The cells of a results file that has some.  Raises UsageError, saying what it is instead."""
     found = kind(path)
     if found not in kinds:
-        raise UsageError(f"{path} is of kind {found}; this takes {' or '.join(kinds)}")
+        raise wrong_kind(path, found, kinds)
     return [Cell(**cell) for cell in read(path, found)["cells"]]
 
 
@@ -209,6 +234,11 @@ def not_run_by_fault(cell: Cell) -> bool:
     return cell.behaviour == "NOTRUN" and bool(
         cell.detail.get("runnable", not cell.detail.get("by_design") and not cell.detail.get("interrupted"))
     )
+
+
+def unknown(cell: Cell) -> bool:
+    """Did not run though it was to: by a fault, or since the run ended before."""
+    return not_run_by_fault(cell) or (cell.behaviour == "NOTRUN" and bool(cell.detail.get("interrupted")))
 
 
 def exit_code(

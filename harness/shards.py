@@ -115,8 +115,7 @@ def failed(cells: Iterable[Cell]) -> list[tuple[str, str]]:
         for cell in cells
         if results.unexpected(cell)
         or (cell.expected is not None and cell.expected["stale"])
-        or results.not_run_by_fault(cell)
-        or (cell.behaviour == "NOTRUN" and cell.detail.get("interrupted"))
+        or results.unknown(cell)
     ]
 
 
@@ -179,7 +178,7 @@ class Parts:
         self.kind = self.kinds[0]
         for path, kind in zip(paths, self.kinds):
             if kind not in MERGED:
-                raise UsageError(f"{path} is of kind {kind}; what can be merged is {', '.join(MERGED)}")
+                raise results.wrong_kind(path, kind, MERGED)
             if kind != self.kind:
                 raise UsageError(f"{path} is of kind {kind}, {paths[0]} of kind {self.kind}")
         self.documents = [results.read(path, self.kind) for path in paths]

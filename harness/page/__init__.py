@@ -11,6 +11,7 @@ import base64
 import collections
 import hashlib
 import itertools
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -202,6 +203,7 @@ def _cell(number: int, cell: Cell, limit: int) -> dict[str, Any]:
         "state": state(cell),
         "behaviour": cell.behaviour,
         "teardown": cell.teardown or [],
+        "measured": cell.teardown is not None,
         "reason": cell.reason,
         "expected": cell.expected,
         "level": cell.level,
@@ -326,6 +328,11 @@ def _script(name: str) -> tuple[str, str]:
     return text, base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
+def fingerprint(document: dict[str, Any]) -> str:
+    """A digest of results: equal for equal results, however they are laid out in their file."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()
+
+
 def render(document: dict[str, Any], bench: dict[str, Any] | None = None, tests: dict[str, Any] | None = None) -> str:
     """The page.
 
@@ -360,6 +367,11 @@ def render(document: dict[str, Any], bench: dict[str, Any] | None = None, tests:
     ]
     text: str = environment.get_template("page.html.j2").render(
         about=about(document),
+        fingerprints={
+            name: fingerprint(shown)
+            for name, shown in (("conformance", document), ("bench", bench), ("test_asyncio", tests))
+            if shown is not None
+        },
         letters=letters,
         names=group_names(),
         rows=rows,

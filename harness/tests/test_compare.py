@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness import comparison, results, tree
+from harness import cli, comparison, results, tree
 from harness.tests.conftest import cells, make
 from harness.tree import UsageError
 from harness.verdicts import Cell
@@ -200,6 +202,29 @@ def test_what_does_not_fit_is_told_of_every_kind(name: str) -> None:
     with pytest.raises(UsageError, match="does not fit asyncio-guest/"):
         results.validate({}, name)
     assert name in results.KINDS.values()
+
+
+@pytest.mark.parametrize("name", ["selftest", "fuzz", "gate"])
+@pytest.mark.parametrize("verb", ["merge", "compare", "show", "report", "expect lint --results", "run --rerun-failed"])
+def test_a_verb_says_what_a_file_is_that_is_none_of_its(tmp_path: Path, name: str, verb: str) -> None:
+    (schema,) = (schema for schema, kind in results.KINDS.items() if kind == name)
+    path = tmp_path / "x.json"
+    path.write_text(json.dumps({"schema": schema}))
+    more = {"merge": ["--json", str(tmp_path / "out.json")], "compare": [str(path)]}.get(verb, [])
+    command = f"{verb}={path}" if verb.startswith("run") else f"{verb} {path}"
+    options = cli.build_parser().parse_args([*command.split(), *more])
+    said = re.escape(f"{path} is of kind {name} (read by {results.READERS[name]}); this takes conformance")
+    with pytest.raises(UsageError, match=said):
+        cli.VERBS[options.verb](options)
+    assert results.READERS.keys() == set(results.KINDS.values())
+
+
+@pytest.mark.parametrize("text", ['{"schema": []}', "[]", '"x"'])
+def test_what_is_no_results_file_is_told(tmp_path: Path, text: str) -> None:
+    """Regression: a schema that is no text was a fault of the harness."""
+    (tmp_path / "x.json").write_text(text)
+    with pytest.raises(UsageError, match="no results file of ours"):
+        results.kind(tmp_path / "x.json")
 
 
 def test_what_cannot_be_compared_is_2(harness: Harness, tmp_path: Path) -> None:

@@ -17,9 +17,8 @@ from typing import Any
 
 import pytest
 
-from harness import junit, page, publish, report, results, tree
-from harness.tests.conftest import command, environment
-from harness.tests.conftest import make
+from harness import cli, junit, page, publish, report, results, tree
+from harness.tests.conftest import CASES, command, environment, make
 from harness.tree import UsageError
 from harness.verdicts import Cell
 
@@ -297,6 +296,41 @@ def test_junit() -> None:
         assert int(suite.get("skipped", "")) == sum(c["behaviour"] == "UNSUPPORTED" for c in mine)
 
 
+def test_what_did_not_run_though_it_can_is_an_error_of_junit() -> None:
+    """Regression: it was skipped, which is green."""
+    details: list[dict[str, Any]] = [{}, {"runnable": True}, {"interrupted": True}]
+    details += [{"runnable": False}, {"by_design": True}, {"shard": "1/2", "by_design": True}]
+    made = [make("NOTRUN", None, case=f"T.0{n}-x", reason="why", detail=d) for n, d in enumerate(details)]
+    (suite,) = ET.fromstring(junit.render(results.document(made, exit_code=5)))
+    assert (suite.get("tests"), suite.get("errors"), suite.get("skipped"), suite.get("failures")) == ("6", "3", "3", "0")
+    assert [case.get("name") for case in suite if case.find("error") is not None] == ["T.00-x", "T.01-x", "T.02-x"]
+
+
+def test_a_contender_that_breaks_fails_its_tests(tmp_path: Path) -> None:
+    """Regression: to pytest, and to what reads its JUnit, its cells were skipped."""
+    junit_file = tmp_path / "j.xml"
+    cell = ["harness.tests.faulty:fails::X.90-order", "--cases", str(CASES), "--results", str(tmp_path)]
+    assert run("run", *cell, "--junit", str(junit_file)).returncode == results.NOTHING_RAN
+    suite = ET.parse(junit_file).getroot().find("testsuite")
+    assert suite is not None and (suite.get("failures"), suite.get("skipped")) == ("1", "0")
+
+
+def test_what_nobody_looked_at_is_not_clean() -> None:
+    """Regression: no teardown was shown as a clean one."""
+    seen: list[tuple[str, list[str] | None, str]] = [("FAIL", None, "not measured"), ("FAIL", [], "clean")]
+    for behaviour, teardown, says in [*seen, ("TIMEOUT", None, "not measured"), ("CRASH", [], "clean")]:
+        text = page.render(results.document([make(behaviour, teardown)], exit_code=3))
+        assert f"<dt>Teardown</dt><dd>{says}</dd>" in text
+
+
+def test_all_that_needs_attention_is_listed() -> None:
+    """Regression: from the ninth on there was a number."""
+    made = [make("FAIL", [], case=f"T.{n:02}-x", reason=f"reason {n}") for n in range(12)]
+    tags = parse(page.render(results.document(made, exit_code=3)))
+    links = [a["href"] for tag, a in tags.seen if tag == "a" and str(a.get("href")).startswith("#k0.T.")]
+    assert {f"#k0.T.{n:02}-x" for n in range(12)} <= set(links[:12])
+
+
 # -- in a browser
 
 
@@ -564,6 +598,7 @@ def measured(top: Path, sha: str | None, **about: Any) -> Path:
 def test_publish_and_check(repository: Path) -> None:
     home = repository / "results"
     assert publish.check(home, repository) == ([], [])
+    assert publish.published(home) == []
     sha = git(repository, "rev-parse", "HEAD")
     latest = measured(repository, sha)
     written = publish.publish(latest, home / "2026-01-01", repository)
@@ -587,6 +622,8 @@ def test_publish_and_check(repository: Path) -> None:
         ({"interrupted": True}, "was interrupted"),
         ({"commit": None}, "name no commit"),
         ({"commit": "0" * 40}, "is no ancestor"),
+        ({"shard": "1/2"}, "are a part, shard 1/2"),
+        *(({"exit_code": code}, f"ended with {code}") for code in (1, 2, 5)),
     ],
 )
 def test_what_cannot_be_published(repository: Path, about: dict[str, Any], says: str) -> None:
@@ -610,6 +647,52 @@ def test_a_report_of_another_run_is_found(repository: Path) -> None:
     results.write(home / "2026-01-01" / "conformance.json", document)
     wrong, _ = publish.check(home, repository)
     assert len(wrong) == 1 and "of another run" in wrong[0]
+
+
+def test_a_report_of_another_run_at_the_same_commit_is_found(repository: Path) -> None:
+    """Regression: the commit was all that was looked at."""
+    home = repository / "results"
+    published = home / "2026-01-01"
+    publish.publish(measured(repository, git(repository, "rev-parse", "HEAD")), published, repository)
+    assert publish.check(home, repository) == ([], [])
+    document = results.read(published / "conformance.json")
+    document["cells"][0]["seconds"] += 1
+    results.write(published / "conformance.json", document)
+    wrong, _ = publish.check(home, repository)
+    assert wrong == ["2026-01-01/report.html is of another run than conformance.json"]
+
+
+def test_parts_of_other_commits_are_not_published_together(repository: Path) -> None:
+    """Regression: each was looked at alone."""
+    home = repository / "results"
+    first = git(repository, "rev-parse", "HEAD")
+    latest = measured(repository, commit(repository))
+    meta = {**results.meta(exit_code=0, tier="full"), "commit": first, "dirty": False, "interrupted": False}
+    suite = {"schema": "asyncio-guest/test_asyncio@1", "meta": meta, "not_run": {}, "runs": []}
+    results.write(latest / "test_asyncio.json", suite, "test_asyncio")
+    with pytest.raises(UsageError, match="test_asyncio.json in .* another commit than conformance.json"):
+        publish.publish(latest, home / "x", repository)
+    assert not (home / "x").exists()
+    meta["commit"] = commit_of(latest)
+    results.write(latest / "test_asyncio.json", suite, "test_asyncio")
+    publish.publish(latest, home / "x", repository)
+    (home / "x" / "test_asyncio.json").unlink()
+    wrong, _ = publish.check(home, repository)
+    assert wrong == ["x/report.html is of another run than test_asyncio.json"]
+
+
+def commit_of(folder: Path) -> Any:
+    return results.read(folder / "conformance.json")["meta"]["commit"]
+
+
+def test_nothing_published_is_no_pass(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: `report --check` ended with 0."""
+    monkeypatch.setattr(tree, "root", lambda: repository)
+    options = cli.build_parser().parse_args(["report", "--check"])
+    assert publish.main(options) == results.NOTHING_RAN
+    latest = measured(repository, git(repository, "rev-parse", "HEAD"))
+    publish.publish(latest, repository / "results" / "2026-01-01", repository)
+    assert publish.main(options) == results.OK
 
 
 def test_what_this_repository_publishes() -> None:
