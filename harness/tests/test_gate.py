@@ -22,7 +22,7 @@ from harness import results, tree
 from harness.gate import overlay, patch, proof, stages, verb, verdict
 from harness.gate.patch import DoesNotApply, kind_of, parse, place
 from harness.suite import Test
-from harness.tests.conftest import command, environment
+from harness.tests.conftest import command, environment, make
 from harness.tree import UsageError
 from harness.verdicts import Cell
 
@@ -375,39 +375,19 @@ def test_what_a_change_can_be_seen_by() -> None:
 # -- verdicts
 
 
-def cell(behaviour: str, teardown: list[str] | None = None, **more: Any) -> Cell:
-    fields: dict[str, Any] = {"level": "MUST", "detail": {}, "reason": "", **more}
-    return Cell(
-        "plain",
-        "T.01-x",
-        "3",
-        None,
-        None,
-        None,
-        fields["level"],
-        behaviour,
-        teardown or [],
-        None,
-        fields["reason"],
-        0.1,
-        fields["detail"],
-        "",
-    )
-
-
 @pytest.mark.parametrize(
     ("ours", "theirs", "is_worse"),
     [
-        (cell("PASS"), cell("PASS"), False),
-        (cell("PASS"), cell("FAIL"), True),
-        (cell("PASS"), cell("WEAK", level="SHOULD"), True),
-        (cell("PASS"), cell("TIMEOUT"), True),
-        (cell("PASS"), cell("PASS", ["LEAK_FD"]), True),
-        (cell("PASS", ["LEAK_FD"]), cell("PASS", ["LEAK_FD"]), False),
-        (cell("PASS"), cell("UNSUPPORTED"), True),
-        (cell("WEAK"), cell("PASS"), False),
-        (cell("PASS", level="INFO"), cell("INFO", level="INFO"), False),
-        (cell("PASS", level="INFO"), cell("CRASH", level="INFO"), True),
+        (make("PASS"), make("PASS"), False),
+        (make("PASS"), make("FAIL"), True),
+        (make("PASS"), make("WEAK", level="SHOULD"), True),
+        (make("PASS"), make("TIMEOUT"), True),
+        (make("PASS"), make("PASS", ["LEAK_FD"]), True),
+        (make("PASS", ["LEAK_FD"]), make("PASS", ["LEAK_FD"]), False),
+        (make("PASS"), make("UNSUPPORTED"), True),
+        (make("WEAK"), make("PASS"), False),
+        (make("PASS", level="INFO"), make("INFO", level="INFO"), False),
+        (make("PASS", level="INFO"), make("CRASH", level="INFO"), True),
     ],
 )
 def test_worse(ours: Cell, theirs: Cell, is_worse: bool) -> None:
