@@ -446,14 +446,11 @@ class Cells:
             say(f"flaky: {self.name} {id}: {finding.difference.splitlines()[0]}; again: {'; '.join(finding.repeated)}")
 
 
-RANK = {"PASS": 0, "INFO": 0, "WEAK": 1, "UNSUPPORTED": 2, "NOTRUN": 2, "FAIL": 3, "FLAKY": 3, "TIMEOUT": 3, "CRASH": 3}
-
-
 def worse(ours: Cell, theirs: Cell) -> bool:
     """Did head end worse than base?  One that is for information only never counts."""
     if theirs.level == "INFO":
-        return RANK[theirs.behaviour] == 3 and theirs.behaviour != "FAIL" and RANK[ours.behaviour] < 3
-    return RANK[theirs.behaviour] > RANK[ours.behaviour] or bool(set(theirs.teardown or ()) - set(ours.teardown or ()))
+        return theirs.behaviour in verdicts.BAD - {"FAIL"} and ours.behaviour not in verdicts.BAD
+    return verdicts.worse(ours, theirs)
 
 
 def state(cell: Cell) -> str:
