@@ -141,6 +141,25 @@ def key(character: str) -> None:
         xtest.fake_input(connection, X.KeyRelease, code)
 
 
+def window_of(pid: int) -> int:
+    """The X id of the visible top-level window of a process, for a server without a window manager.
+
+    Raises RuntimeError if there is not exactly one, or the toolkit does not set _NET_WM_PID.
+    """
+    from Xlib import X, Xatom
+
+    with _connection() as connection:
+        atom = connection.intern_atom("_NET_WM_PID")
+        found = []
+        for window in connection.screen().root.query_tree().children:
+            owner = window.get_full_property(atom, Xatom.CARDINAL)
+            if owner is not None and list(owner.value) == [pid] and window.get_attributes().map_state == X.IsViewable:
+                found.append(int(window.id))
+    if len(found) != 1:
+        raise RuntimeError(f"process {pid} has {len(found)} windows on the screen")
+    return found[0]
+
+
 def origin(window: int, x: int, y: int) -> tuple[int, int]:
     """Where on the screen (x, y) of the window with the X id `window` is."""
     with _connection() as connection:

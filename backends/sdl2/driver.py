@@ -55,7 +55,7 @@ class _Frames:
 
     def __init__(self, driver: SdlDriver) -> None:
         self._number = 0
-        self._witness = driver.witness(pygame.display.get_wm_info()["window"], 10, 10)
+        self._witness = driver.witness(driver.window_id, 10, 10)
         self._timer = _Timer(driver, _FRAME_MS, self._step, True)
 
     def _step(self) -> None:
@@ -106,8 +106,10 @@ class SdlDriver(WindowDriver):
         pygame.key.start_text_input()
         while pygame.event.wait().type not in (pygame.WINDOWEXPOSED, pygame.VIDEOEXPOSE):
             pass
+        # Not pygame.display.get_wm_info(): on X11 it reads what Wayland would have there, and crashes where that is NULL.
+        self.window_id = _x11.window_of(os.getpid())
         # Without a window manager nobody gives the window the keyboard. SDL takes a while to believe that it has it.
-        _x11.focus(pygame.display.get_wm_info()["window"])
+        _x11.focus(self.window_id)
         while not pygame.key.get_focused():
             pygame.event.wait(20)
 
@@ -175,7 +177,7 @@ class SdlDriver(WindowDriver):
     # Input
 
     def on_screen(self, x: int, y: int) -> tuple[int, int]:
-        return _x11.origin(pygame.display.get_wm_info()["window"], x, y)
+        return _x11.origin(self.window_id, x, y)
 
     def button_centre(self) -> tuple[int, int]:
         return self.on_screen(*_BUTTON.center)

@@ -38,7 +38,8 @@ def swap_in(loop: Any) -> Callable[[], None]:
     """Make `loop` the running loop; the result puts back what was.
 
     Another loop runs where the host is itself asyncio: its current task, the hooks for async generators and the origin
-    tracking of coroutines belong to that loop.  Called for each turn there: hence no context managers.
+    tracking of coroutines belong to that loop.  Called for each turn there: hence no context managers.  Where `loop` runs
+    already, its own current task is put aside: it is in an eager first step that a callback of the host's has begun.
 
     From 3.14 on the running loop and its current task live in the thread's state: the task is left and entered while its
     loop is the running one.

@@ -489,13 +489,14 @@ ag_guest_iterate(PyObject *self, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* Make the guest's loop the running one for the turn. It is, mostly: the guest's life counts as one
- * run_forever. Where something else runs (a host that is itself asyncio, code of the host's that has left
- * the loop for a moment) *ret_back is a callable that puts back what was. */
+/* Make the guest's loop the running one for the turn, with no task on the way. It is so, mostly: the guest's life counts
+ * as one run_forever. *ret_back is a callable that puts back what was where something else runs (a host that is
+ * itself asyncio, code of the host's that has left the loop for a moment), or where a callback of the host's has made a
+ * task that starts eagerly, and a nested loop of the host's in that first step calls for this turn. */
 static int
 enter_loop(ag_guest *g, PyObject **ret_back)
 {
-    PyObject *running = PyObject_CallNoArgs(g->get_running_loop);
+    PyObject *running = PyObject_CallNoArgs(g->get_running_loop), *task = NULL;
 
     *ret_back = NULL;
     if (running == NULL) {
@@ -503,9 +504,17 @@ enter_loop(ag_guest *g, PyObject **ret_back)
     }
     Py_DECREF(running);
     if (running == g->loop) {
-        return 0;
+        task = PyObject_CallOneArg(g->current_task, g->loop);
+        if (task == NULL) {
+            return -1;
+        }
+        if (task == Py_None) {
+            Py_DECREF(task);
+            return 0;
+        }
     }
     *ret_back = PyObject_CallOneArg(g->state->frame_swap_in, g->loop);
+    Py_XDECREF(task);
     return *ret_back != NULL ? 0 : -1;
 }
 
@@ -823,7 +832,8 @@ ag_guest_attach(ag_guest *g)
         return -1;
     }
     g->get_running_loop = PyObject_GetAttr(g->state->events, g->state->s__get_running_loop);
-    if (g->get_running_loop == NULL || ag_loop_look(g) < 0 || ag_engine_probe(g) < 0) {
+    g->current_task = PyObject_GetAttr(g->state->tasks, g->state->s_current_task);
+    if (g->get_running_loop == NULL || g->current_task == NULL || ag_loop_look(g) < 0 || ag_engine_probe(g) < 0) {
         return -1;
     }
     g->self_owned = true;

@@ -53,6 +53,7 @@
     X(call_at)              \
     X(call_soon)            \
     X(close)                \
+    X(current_task)         \
     X(Handle)               \
     X(fileno)               \
     X(get_debug)            \
@@ -75,6 +76,7 @@ typedef struct ag_state {
     PyTypeObject *epoll_selector_type;  /* or kqueue's; NULL where there is neither */
     PyObject *mirrored_types;           /* tuple: Poll-, Select-, DevpollSelector */
     PyObject *events;                   /* asyncio.events, where tests swap functions and classes */
+    PyObject *tasks;
     PyObject *events_dict;              /* borrowed from it */
     bool has_signal_pipe;
     PyObject *heappop;
@@ -168,7 +170,7 @@ struct ag_guest {
     PyThreadState *waiter_tstate;
     _Atomic(int) waiter_error;  /* -errno of the last failed post */
     atomic_int sync_post;       /* a post called us back on its own stack */
-    PyObject *get_running_loop;     /* of asyncio.events, as of attach */
+    PyObject *get_running_loop, *current_task;  /* of asyncio.events and asyncio.tasks, as of attach */
     PyObject *notify_soon, *notify_at;
     ag_call *calls;             /* ops->call outstanding */
 

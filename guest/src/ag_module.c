@@ -212,6 +212,7 @@ guest_traverse(PyObject *self, visitproc visit, void *arg)
     Py_VISIT(g->ops_capsule);
     Py_VISIT(g->toolkit);
     Py_VISIT(g->get_running_loop);
+    Py_VISIT(g->current_task);
     Py_VISIT(g->notify_soon);
     Py_VISIT(g->notify_at);
     Py_VISIT(g->on_stop);
@@ -239,6 +240,7 @@ guest_clear(PyObject *self)
     Py_CLEAR(g->engine_reason);
     Py_CLEAR(g->toolkit);
     Py_CLEAR(g->get_running_loop);
+    Py_CLEAR(g->current_task);
     Py_CLEAR(g->notify_soon);
     Py_CLEAR(g->notify_at);
     Py_CLEAR(g->on_stop);
@@ -837,6 +839,7 @@ load_asyncio(ag_state *st)
         || (st->handle_type = (PyTypeObject *)attr_of(asyncio, "Handle")) == NULL
         || (st->timer_handle_type = (PyTypeObject *)attr_of(asyncio, "TimerHandle")) == NULL
         || (st->events = PyImport_ImportModule("asyncio.events")) == NULL
+        || (st->tasks = PyImport_ImportModule("asyncio.tasks")) == NULL
         || (st->heappop = attr_of(heapq, "heappop")) == NULL
         || (st->heapify = attr_of(heapq, "heapify")) == NULL
         || (st->set_wakeup_fd = attr_of(signal, "set_wakeup_fd")) == NULL || selectors == NULL) {
@@ -1000,6 +1003,7 @@ core_clear(PyObject *module)
     Py_CLEAR(st->epoll_selector_type);
     Py_CLEAR(st->mirrored_types);
     Py_CLEAR(st->events);
+    Py_CLEAR(st->tasks);
     Py_CLEAR(st->frame_swap_in);
     Py_CLEAR(st->heappop);
     Py_CLEAR(st->heapify);

@@ -212,6 +212,47 @@ def test_nested_loop_inside_a_coroutine_pauses_the_guest(queue_host: QueueHost) 
     assert log == ["main", "other", "other", "other"]
 
 
+def test_a_task_that_a_host_callback_steps_does_not_kill_those_of_the_guest(queue_host: QueueHost) -> None:
+    """The eager first step of a task that a callback of the host's has made opens a nested loop: the tasks of the turns in
+    there were killed by "Cannot enter into task ... while another task is being executed".
+
+    Eager tasks came with 3.12; what their first step does to the loop is done by hand here.
+    """
+    seen: list[Any] = []
+    log: list[str] = []
+
+    async def other(go: asyncio.Event) -> None:
+        await go.wait()
+        for _ in range(3):
+            await asyncio.sleep(0)
+            log.append("other")
+
+    async def eager() -> None:
+        pass
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        go, returned = asyncio.Event(), asyncio.Event()
+        task, stepping = asyncio.create_task(other(go)), asyncio.create_task(eager())
+        await stepping
+
+        def from_host() -> None:
+            loop.call_soon_threadsafe(go.set)
+            asyncio.tasks._enter_task(loop, stepping)
+            _nested(queue_host, lambda: len(log) == 3)
+            seen.append(asyncio.current_task(loop))
+            asyncio.tasks._leave_task(loop, stepping)
+            loop.call_soon_threadsafe(returned.set)
+
+        queue_host.call(from_host)
+        await returned.wait()
+        await task
+        seen[0] = seen[0] is stepping
+
+    queue_host.run(main())
+    assert log == ["other"] * 3 and seen == [True]
+
+
 def test_host_without_callbacks() -> None:
     """A bare guest cannot be called back."""
     loop = asyncio.new_event_loop()

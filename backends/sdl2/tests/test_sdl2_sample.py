@@ -16,7 +16,7 @@ PROGRAM = """
     pygame = module.pygame
     sample_tasks.RATE //= 2
     sample = module.Sample(None)
-    window = pygame.display.get_wm_info()["window"]
+    window = _x11.window_of(os.getpid())
 
     class SdlUser(User):
         # A program that draws everything itself: there are no widgets to ask.
