@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import fnmatch
 import gc
 import logging
 import os
@@ -34,7 +35,7 @@ class Snapshot:
 LIBFFI = re.compile(r"/libffi\.so[.0-9]*$")
 """libffi 3.4 and later opens its own file at the first closure (of ctypes, of PyGObject) and maps its trampolines from it
 for the rest of the process's life; Debian 12's is built without.  One such descriptor is no leak, a second one is."""
-FONT_FILE = re.compile(r"/(usr|etc|var)/(.+/)?(fonts?|fontconfig)/")
+FONT_FILE = re.compile(r"/(usr|etc|var)/(.+/)?(fonts?|fontconfig)(/|$)")
 """What a thread of a toolkit's may have open for a moment when the case begins: Pango's reads the fonts."""
 
 
@@ -107,29 +108,35 @@ def compare(
     """What there is more than `before`: verdict -> sentence.  Waits up to `SETTLE_S` for what is just ending.
 
     `process_fds`: how many descriptors of a kind (``anon_inode:[eventpoll]``) the backend keeps for the process's life.
+    `ignored_threads`: patterns of the names of threads that it keeps as long.
     """
     deadline = time.monotonic() + SETTLE_S
     while True:
         found: dict[str, str] = {}
         now = snapshot()
         fds = {fd: target for fd, target in now.fds.items() if before.fds.get(fd) != target}
-        lost = [fd for fd, target in before.fds.items() if fd not in now.fds and not FONT_FILE.match(target)]
+        kept = {fd: target for fd, target in before.fds.items() if not FONT_FILE.match(target)}
+        lost = [fd for fd in kept if fd not in now.fds]
         allowed = collections.Counter(process_fds)
         trampolines = any(LIBFFI.search(target) for target in before.fds.values())
         extra = []
         for fd, target in sorted(fds.items()):
             if allowed[_kind(target)] > 0:
                 allowed[_kind(target)] -= 1
-            elif LIBFFI.search(target) and not trampolines and fd not in before.fds:
+            elif LIBFFI.search(target) and not trampolines and fd not in kept:
                 trampolines = True
-            elif fd in before.fds:
+            elif fd in kept:
                 extra.append(f"{fd} was {before.fds[fd]} and is {target}")
             else:
                 extra.append(f"{fd} -> {target}")
         extra += [f"{fd} -> {before.fds[fd]} was closed" for fd in lost]
         if extra:
             found["LEAK_FD"] = ", ".join(extra)
-        threads = {tid: n for tid, n in now.threads.items() if tid not in before.threads and n not in ignored_threads}
+        threads = {
+            tid: name
+            for tid, name in now.threads.items()
+            if tid not in before.threads and not any(fnmatch.fnmatchcase(name, known) for known in ignored_threads)
+        }
         if threads:
             found["LEAK_THREAD"] = ", ".join(threads.values())
         children = {pid: name for pid, name in now.children.items() if pid not in before.children}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -58,6 +59,7 @@ def test_a_file_of_the_system_may_not_be_closed_either(opened: Callable[[Path], 
 
 @pytest.mark.parametrize("path", [
     "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "/etc/fonts/fonts.conf", "/var/cache/fontconfig/ab-le64.cache-7",
+    "/usr/share/fonts",
 ])
 def test_a_font_that_was_open_may_be_closed(path: str) -> None:
     now = teardown.snapshot()
@@ -84,3 +86,26 @@ def test_libffi_opens_its_own_file_once(tmp_path: Path, opened: Callable[[Path],
     before = teardown.snapshot()
     second = opened(library)
     assert teardown.compare(before, {})["LEAK_FD"] == f"{second} -> {library}"
+
+
+def test_libffi_may_get_the_number_of_a_font(tmp_path: Path, opened: Callable[[Path], int]) -> None:
+    now = teardown.snapshot()
+    fd = opened(file(tmp_path, "libffi.so.8.5.0"))
+    fds = {**now.fds, fd: "/usr/share/fontconfig/conf.avail"}
+    before = teardown.Snapshot(fds, now.threads, now.children, now.wakeup_fd, now.sigint)
+    assert teardown.compare(before, {}) == {}
+    fds[fd] = "/etc/passwd"
+    assert "was /etc/passwd and is" in teardown.compare(before, {})["LEAK_FD"]
+
+
+def test_threads_are_known_by_patterns_of_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teardown, "SETTLE_S", 0.0)
+    before, end = teardown.snapshot(), threading.Event()
+    thread = threading.Thread(name="pool-0", target=end.wait)
+    thread.start()
+    try:
+        assert teardown.compare(before, {}, frozenset({"pool"})) == {"LEAK_THREAD": "pool-0"}
+        assert teardown.compare(before, {}, frozenset({"[[]pango] *", "pool*"})) == {}
+    finally:
+        end.set()
+        thread.join()

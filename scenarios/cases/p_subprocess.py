@@ -112,6 +112,8 @@ async def signals_to_children(t: CaseContext) -> None:
         t.log("child", (await process.stdout.readline()).decode())
         act(process)
         t.log(name, await process.wait())
+        # From 3.14 on wait() returns when the child is gone, which may be before its pipe is; with both the transport ends.
+        t.log("rest", (await process.stdout.read()).decode())
         try:
             act(process)
         except ProcessLookupError:
