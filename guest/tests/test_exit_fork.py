@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -189,7 +190,9 @@ FORK = """
 """
 
 
-@pytest.mark.parametrize("strategy", ["watch", "waiter"])
+@pytest.mark.parametrize("strategy", ["watch", pytest.param("waiter", marks=pytest.mark.skipif(
+    os.environ.get("AG_SANITIZE") == "thread", reason="ThreadSanitizer has no new threads where the parent had several",
+))])
 def test_fork(python: Python, strategy: str) -> None:
     """The child is usable and closes its loop; the parent's readers still fire."""
     process = python(FORK + "\n    print(asyncio_guest.run(main(), host='poll', strategy=sys.argv[1]))", strategy, before=QUIET)
@@ -402,8 +405,8 @@ def test_forked_child_unwinds(python: Python, how: str) -> None:
 
 
 @pytest.mark.parametrize("engine", ["stock", "fast"])
-@pytest.mark.parametrize("how", ["await asyncio.sleep(0.1)", "sys.exit(9)", "return"])
-def test_forked_child_ends(python: Python, engine: str, how: str) -> None:
+@pytest.mark.parametrize(("how", "code"), [("await asyncio.sleep(0.1)", 1), ("sys.exit(9)", 9), ("return", 0)])
+def test_forked_child_ends(python: Python, engine: str, how: str, code: int) -> None:
     """The guest's loop is not gone on with in a child: whatever is done there, the child leaves run_forever and ends."""
     process = python(
         f"""
@@ -419,11 +422,13 @@ def test_forked_child_ends(python: Python, engine: str, how: str) -> None:
                 {how}
                 return
             _, status = await asyncio.to_thread(os.waitpid, pid, 0)
-            print("child", os.waitstatus_to_exitcode(status) >= 0)
+            print("child", os.waitstatus_to_exitcode(status))
 
         asyncio.run(main())
         """,
         engine, before=QUIET,
     )
-    assert process.stdout == "child True\n" and process.returncode == 0, process.stderr
+    # What the step raised is lost from 3.14 on (STEP_LOST): the loop has then stopped before its task was done.
+    codes = {code} if sys.version_info < (3, 14) else {code, 1}
+    assert process.stdout in {f"child {code}\n" for code in codes} and process.returncode == 0, process.stderr
     assert "Bad file descriptor" not in process.stderr, "the guest's own descriptors are closed in the child"

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define AG_TEST_MAX 64
@@ -67,21 +68,36 @@ count_entries(const char *folder)
 }
 
 static void *
-ag_nothing(void *arg)
+ag_tell_id(void *arg)
 {
+    snprintf(arg, 64, "/proc/self/task/%ld", syscall(SYS_gettid));
     return arg;
 }
 
-/* The threads of this process, after one was made and joined: ThreadSanitizer starts its own beside the first. */
+/* The threads of this process, after one was made, joined and gone: ThreadSanitizer starts its own beside the first. */
 __attribute__((unused)) static int
 count_threads(void)
 {
+    char folder[64];
     pthread_t thread;
 
-    CHECK(pthread_create(&thread, NULL, ag_nothing, NULL) == 0);
+    CHECK(pthread_create(&thread, NULL, ag_tell_id, folder) == 0);
     CHECK(pthread_join(thread, NULL) == 0);
+    while (access(folder, F_OK) == 0) {
+        usleep(1000);
+    }
     return count_entries("/proc/self/task");
 }
+
+/* A thread that was joined may be in /proc for a moment yet: wait until there are exactly `wanted`, at most the test's
+ * 20 seconds. */
+#define CHECK_THREADS(wanted) \
+    do { \
+        for (int tries_ = 0; count_entries("/proc/self/task") != (wanted) && tries_ < 1000; tries_++) { \
+            usleep(10000); \
+        } \
+        CHECK_EQ(count_entries("/proc/self/task"), (wanted)); \
+    } while (0)
 
 int
 main(int argc, char **argv)

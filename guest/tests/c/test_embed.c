@@ -211,7 +211,7 @@ TEST(a_coroutine_runs_in_the_applications_own_loop)
     app_end(&app);
     CHECK_EQ(Py_FinalizeEx(), 0);
     CHECK_EQ(count_entries("/proc/self/fd"), fds);
-    CHECK_EQ(count_threads(), threads);
+    CHECK_THREADS(threads);
 }
 
 /* CPython 3.12 itself does not survive a import of asyncio after Py_FinalizeEx (it dies in ssl). */

@@ -274,7 +274,7 @@ TEST(many_lives_leave_nothing)
         stop(&f);
     }
     CHECK_EQ(count_entries("/proc/self/fd"), fds);
-    CHECK_EQ(count_threads(), threads);
+    CHECK_THREADS(threads);
 }
 
 TEST(a_forked_child_forgets_it)
