@@ -21,7 +21,7 @@ ifneq ($(findstring address,$(SANITIZE)),)
 ENV += LD_PRELOAD="$(call runtime,libasan.so)" ASAN_OPTIONS=detect_leaks=0:handle_segv=0:abort_on_error=1:detect_stack_use_after_return=1
 endif
 ifneq ($(findstring thread,$(SANITIZE)),)
-ENV += PATH="$(CURDIR)/ci/uninstrumented:$$PATH" LD_PRELOAD="$(call runtime,libtsan.so)" TSAN_OPTIONS=suppressions=$(CURDIR)/ci/tsan.supp:halt_on_error=1
+ENV += PATH="$(CURDIR)/ci/uninstrumented:$$PATH" LD_PRELOAD="$(call runtime,libtsan.so)" TSAN_OPTIONS=suppressions=$(CURDIR)/ci/tsan.supp:halt_on_error=1:die_after_fork=0
 endif
 ifneq ($(SANITIZE),)
 ENV += PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1 AG_SANITIZE=$(SANITIZE)

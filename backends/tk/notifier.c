@@ -119,13 +119,14 @@ state_end(void *arg)
     pthread_mutex_lock(&states_lock);
     s->alive = 0;
     state_close(s);
-    pthread_mutex_unlock(&states_lock);
+    /* Under the lock too: the next thread that Tcl takes for this one is given the same state. */
     while (s->handlers != NULL) {
         handler *h = s->handlers;
         s->handlers = h->next;
         free(h);
     }
     s->n_always = 0;
+    pthread_mutex_unlock(&states_lock);
     mine = NULL;
 }
 

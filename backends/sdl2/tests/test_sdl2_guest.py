@@ -582,7 +582,8 @@ def test_fork(program: Any) -> None:
     assert program("""
         window()
         import ctypes
-        sdl = ctypes.CDLL(next(line.split()[-1] for line in open("/proc/self/maps") if "libSDL2-" in line))
+        with open("/proc/self/maps") as maps:
+            sdl = ctypes.CDLL(next(line.split()[-1] for line in maps if "libSDL2-" in line))
         mine = pygame.event.custom_type()
         inside, go_on = threading.Event(), threading.Event()
         @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
