@@ -575,7 +575,8 @@ find_sdl(const char *path)
         dlclose(lib);
         return -1;
     }
-#define F(name) memcpy(&sdl.name, &name, sizeof name);
+    /* The same as before, if there was one: SDL's thread for timers may be reading them. */
+#define F(name) if (memcmp(&sdl.name, &name, sizeof name) != 0) memcpy(&sdl.name, &name, sizeof name);
     SDL_FUNCTIONS(F)
 #undef F
     return 0;       /* and so it stays loaded */
