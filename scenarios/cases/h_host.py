@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..api import CaseContext, Outcome, case
@@ -22,6 +23,17 @@ def _lost(t: CaseContext) -> float:
     return max(3.0, 3 * AT_ONCE * t.scale)
 
 
+@contextlib.contextmanager
+def _rescued(t: CaseContext, fn: Callable[..., object], *args: Any) -> Iterator[None]:
+    """Call `fn` after those seconds, unless the block is over by then: it can wait for what a host callback asks for, and
+    be late instead of endless."""
+    lost = asyncio.get_running_loop().call_later(_lost(t), fn, *args)
+    try:
+        yield
+    finally:
+        lost.cancel()
+
+
 def _now(served: asyncio.Future[float]) -> None:
     if not served.done():
         served.set_result(time.monotonic())
@@ -33,16 +45,15 @@ async def _at_once(t: CaseContext, act: Act, rounds: int = 8) -> None:
     worst = 0.0
     for _ in range(rounds):
         served: asyncio.Future[float] = loop.create_future()
-        lost = loop.call_later(_lost(t), _now, served)
         acted: list[float] = []
 
         def call() -> None:
             acted.append(time.monotonic())
             act(loop, served)
 
-        soon(t, call)
-        moment = await served
-        lost.cancel()
+        with _rescued(t, _now, served):
+            soon(t, call)
+            moment = await served
         t.check(acted, "the host's callback never came")
         worst = max(worst, moment - acted[0])
         t.check(
@@ -91,16 +102,15 @@ async def set_result(t: CaseContext) -> None:
         served: asyncio.Future[float] = loop.create_future()
         waiter.append(loop.create_task(wait(future, served)))
         await asyncio.sleep(0)
-        lost = loop.call_later(_lost(t), _now, served)
         acted: list[float] = []
 
         def act() -> None:
             acted.append(time.monotonic())
             future.set_result(None)
 
-        soon(t, act)
-        late = await served - acted[0]
-        lost.cancel()
+        with _rescued(t, _now, served):
+            soon(t, act)
+            late = await served - acted[0]
         t.check(late <= AT_ONCE * t.scale, "the task was woken late", seconds=late)
         await waiter[0]
 
@@ -125,16 +135,15 @@ async def event_set(t: CaseContext) -> None:
         event.clear()
         woken.clear()
         tasks = [asyncio.create_task(wait()) for _ in range(10)]
-        lost = asyncio.get_running_loop().call_later(_lost(t), event.set)
         acted: list[float] = []
 
         def act() -> None:
             acted.append(time.monotonic())
             event.set()
 
-        soon(t, act)
-        await asyncio.wait(tasks)
-        lost.cancel()
+        with _rescued(t, event.set):
+            soon(t, act)
+            await asyncio.wait(tasks)
         late = max(woken) - acted[0]
         t.check(late <= AT_ONCE * t.scale, "a waiter was woken late", seconds=late)
 
@@ -273,17 +282,16 @@ async def queue(t: CaseContext) -> None:
             items.put_nowait(i)
         failing.set_exception(LookupError("from the host"))
 
-    lost = loop.call_later(_lost(t), lambda: items.put_nowait(-1))
-    soon(t, act)
-    for _ in range(5):
-        got.append(await items.get())
-    try:
-        await failing
-        t.check(False, "the exception was lost")
-    except LookupError:
-        pass
-    late = time.monotonic() - acted[0]
-    lost.cancel()
+    with _rescued(t, items.put_nowait, -1):
+        soon(t, act)
+        for _ in range(5):
+            got.append(await items.get())
+        try:
+            await failing
+            t.check(False, "the exception was lost")
+        except LookupError:
+            pass
+        late = time.monotonic() - acted[0]
     t.check(got == [0, 1, 2, 3, 4], "the items came in another order", got=got)
     t.check(late <= AT_ONCE * t.scale, "the waiters were woken late", seconds=late)
 
@@ -311,10 +319,9 @@ async def click(t: CaseContext) -> None:
 
     t.driver.on_click(handler)
     for i in range(3):
-        lost = loop.call_later(_lost(t), lambda: started.put_nowait(time.monotonic()))
-        await from_host(t, lambda: t.driver.inject_input("click"))
-        late = await started.get() - (clicked[i] if len(clicked) > i else 0.0)
-        lost.cancel()
+        with _rescued(t, lambda: started.put_nowait(time.monotonic())):
+            await from_host(t, lambda: t.driver.inject_input("click"))
+            late = await started.get() - (clicked[i] if len(clicked) > i else 0.0)
         t.check(len(clicked) == i + 1, "the click did not arrive", clicks=len(clicked))
         t.check(late <= AT_ONCE * t.scale, "the task started late", seconds=late)
     await asyncio.gather(*tasks)
