@@ -80,6 +80,8 @@ examples:
   suite janus                           another project's tests (suites.toml has the list)
   suite pytest guest/tk --folder DIR --files 'tests/test_*.py'
                                         any pytest suite, as it is
+  suite program FILE.py guest/tk --program-args '--port 0'
+                                        any program, as it is: exit status and output
 
 """
 
@@ -114,7 +116,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=raw,
         epilog=SUITE_EXAMPLES + results.EXIT_CODES,
     )
-    verb.add_argument("name", metavar="NAME", help="test_asyncio, pytest (with --folder), or a row of suites.toml")
+    verb.add_argument("name", metavar="NAME", help="test_asyncio, pytest (with --folder), program (FILE follows), or a row of suites.toml")
     add_suite_arguments(verb)
     add_foreign_arguments(verb)
 
@@ -243,6 +245,7 @@ def add_foreign_arguments(verb: argparse.ArgumentParser) -> None:
     add = verb.add_argument
     add("--folder", type=Path, metavar="DIR", help="suite pytest: the folder in which pytest would be started")
     add("--files", action="append", default=[], metavar="GLOB", help="suite pytest: test files below it (repeatable)")
+    add("--program-args", default="", metavar="ARGS", help="suite program: its arguments, in one string")
     add("--pytest-args", default="", metavar="ARGS", help="more arguments for pytest, in one string")
 
 
@@ -436,6 +439,7 @@ def suite_options(options: argparse.Namespace) -> argparse.Namespace:
         folder=None,
         files=[],
         pytest_args="",
+        program_args="",
     )
 
 

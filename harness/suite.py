@@ -22,11 +22,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import contenders, report, results, session, shards, suite_pytest, tree
+from . import contenders, report, results, session, shards, suite_program, suite_pytest, tree
 from .contenders import Contender
 from .session import Interrupted, Session
 from .suite_cell import CLASSES, PACKAGE
-from .suite_pytest import CPYTHON, Absent, Foreign, find
+from .suite_pytest import CPYTHON, PROGRAM, Absent, Foreign, find
+from .suite_test import Test as Test
 from .tree import UsageError
 
 SCHEMA = "asyncio-guest/test_asyncio@1"
@@ -40,26 +41,6 @@ LONG = ("test_events", "test_tasks", "test_sslproto", "test_ssl", "test_subproce
 def long_first(module: str) -> int:
     """A key that sorts the long modules to the front, so that no job is left alone with one at the end."""
     return LONG.index(module) if module in LONG else len(LONG)
-
-
-@dataclasses.dataclass
-class Test:
-    """How one test ended."""
-
-    __test__ = False  # for pytest
-    outcome: str
-    """pass fail error skip xfail xpass, TIMEOUT or CRASH."""
-    seconds: float = 0.0
-    detail: str = ""
-    counted: dict[str, int] = dataclasses.field(default_factory=dict)
-
-    @property
-    def turns(self) -> int:
-        return self.counted.get("turns", 0)
-
-    @property
-    def fast(self) -> int:
-        return self.counted.get("iterations_fast", 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -279,7 +260,8 @@ def differences(plain: dict[str, Test], theirs: dict[str, Test], engine: str | N
         "outcome": {
             id
             for id in both
-            if plain[id].outcome != theirs[id].outcome and theirs[id].outcome not in ("TIMEOUT", "CRASH")
+            if (plain[id].outcome, plain[id].said) != (theirs[id].outcome, theirs[id].said)
+            and theirs[id].outcome not in ("TIMEOUT", "CRASH")
         },
         "hang": {id for id in theirs if theirs[id].outcome == "TIMEOUT"},
         "crash": {id for id in theirs if theirs[id].outcome == "CRASH"},
@@ -318,7 +300,7 @@ def by_module(ids: Iterable[str]) -> dict[str, list[str]]:
 
 
 def compare(
-    runner: Runner, name: str, contender: Contender, plain: dict[str, Test], theirs: dict[str, Test], known: list[Known]
+    runner: Runner | suite_program.Runner, name: str, contender: Contender, plain: dict[str, Test], theirs: dict[str, Test], known: list[Known]
 ) -> Comparison:
     """Compare; what differs is run again alone, on both sides, and is flaky if it agrees then.
 
@@ -358,20 +340,25 @@ def by_class(tests: dict[str, Test]) -> dict[str, int]:
 
 def run(options: argparse.Namespace) -> int:
     """The verb ``suite``; the exit code."""
-    names = []
-    for pattern in options.contender:
-        names += contenders.expand(pattern)
+    program = None
+    patterns = options.contender
+    if options.name == PROGRAM:
+        program = suite_program.find(patterns, shlex.split(options.program_args))
+        patterns = patterns[1:]
+    names = [name for pattern in patterns for name in contenders.expand(pattern)]
     if not names:
         names = [f"guest/{host}+{engine}" for host in contenders.hosts() for engine in ("stock", "fast")]
     names = list(dict.fromkeys(["plain", *names]))
     several = names != ["plain"]
+    if program is not None and (odd := [name for name in names if name != "plain" and not name.startswith("guest/")]):
+        raise UsageError(f"{', '.join(odd)}: only guests run a program as it is")
     out = report.console()
     foreign = None
     known: list[Known] = []
     stem = suite_pytest.stem(options.name)
     if options.name == CPYTHON:
         known = known_differences()
-    else:
+    elif program is None:
         try:
             foreign = find(options.name, options.folder, options.files, shlex.split(options.pytest_args))
         except Absent as error:
@@ -379,11 +366,18 @@ def run(options: argparse.Namespace) -> int:
             return results.NOTHING_RAN
         expected = tree.HERE / "expectations" / f"{stem}.toml"
         known = known_differences(expected) if expected.exists() else []
-    every = modules() if foreign is None else foreign.modules()
+    if program is not None:
+        every = [program.path.name]
+    else:
+        every = modules() if foreign is None else foreign.modules()
     jobs = options.jobs or len(os.sched_getaffinity(0))
     began = time.monotonic()
     with Session(timeout_scale=options.timeout_scale) as own:
-        runner = Runner(own, options.match, options.timeout, foreign=foreign)
+        runner: Runner | suite_program.Runner = (
+            Runner(own, options.match, options.timeout, foreign=foreign)
+            if program is None
+            else suite_program.Runner(own, program, options.timeout)
+        )
         wanted = [m for m in every if any(fnmatch.fnmatchcase(f"{m}{s}", options.match) for s in ("", ".", "::"))
                   or options.match.startswith((f"{m}.", f"{m}::")) or options.match == "*"]
         if not wanted:
@@ -400,7 +394,7 @@ def run(options: argparse.Namespace) -> int:
                 notrun[name] = str(probe.get("message", probe["status"]))
                 faulty = faulty or probe["status"] != "missing"
         names = [name for name in names if name not in notrun]
-        unrun = contenders.unmet(options.contender, names)
+        unrun = contenders.unmet(patterns, names)
         faulty = faulty or bool(unrun) or (several and not set(names) - {"plain"})
         found: dict[str, dict[str, Test]] = {name: {} for name in names}
         interrupted = False
@@ -554,7 +548,7 @@ def show(
                 out.print(text, style="bold red", markup=False)
                 if id in theirs and theirs[id].detail:
                     lines = theirs[id].detail.strip().splitlines()
-                    out.print("    " + "\n    ".join(lines if verbose else lines[-1:]), markup=False)
+                    out.print("    " + "\n    ".join(lines if verbose or theirs[id].said else lines[-1:]), markup=False)
         for id in comparison.flaky:
             out.print(f"flaky {name} {id}: differed once, agreed when run again", style="yellow", markup=False)
         for id, why in comparison.known.items():

@@ -18,6 +18,8 @@ CPYTHON = "test_asyncio"
 """The name of CPython's own suite, which unittest runs."""
 ANY = "pytest"
 """The name of a suite that the command line describes: a folder, files, arguments."""
+PROGRAM = "program"
+"""The name of the suite of one program (`suite_program`), which follows it on the command line."""
 
 
 USUAL = ("**/test_*.py", "**/*_test.py")
@@ -85,7 +87,7 @@ def find(name: str, folder: Path | None, files: Sequence[str], args: Sequence[st
         return Foreign(name, folder.resolve(), tuple(files), tuple(args))
     rows = table()
     if name not in rows:
-        raise UsageError(contenders.unknown("suite", name, (CPYTHON, ANY, *rows)))
+        raise UsageError(contenders.unknown("suite", name, (CPYTHON, ANY, PROGRAM, *rows)))
     row = rows[name]
     python = tree.interpreter(row["environment"])
     if python is None:
