@@ -18,7 +18,7 @@ DEPS = $(TOP)/deps
 runtime = $(shell $(CC) -print-file-name=$(1))
 ENV = PYTHONPATH="$(SITE):$(DEPS)$${PYTHONPATH:+:$$PYTHONPATH}" PYTHONDONTWRITEBYTECODE=1 ASYNCIO_GUEST_SITE="$(SITE)" AG_BUILD="$(TOP)/meson"
 ifneq ($(findstring address,$(SANITIZE)),)
-ENV += LD_PRELOAD="$(call runtime,libasan.so)" ASAN_OPTIONS=detect_leaks=0:handle_segv=0:abort_on_error=1:detect_stack_use_after_return=1
+ENV += LD_PRELOAD="$(call runtime,libasan.so)" ASAN_OPTIONS=suppressions=$(CURDIR)/ci/asan.supp:detect_leaks=0:handle_segv=0:abort_on_error=1:detect_stack_use_after_return=1
 endif
 ifneq ($(findstring thread,$(SANITIZE)),)
 ENV += PATH="$(CURDIR)/ci/uninstrumented:$$PATH" LD_PRELOAD="$(call runtime,libtsan.so)" TSAN_OPTIONS=suppressions=$(CURDIR)/ci/tsan.supp:halt_on_error=1:die_after_fork=0
