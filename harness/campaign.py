@@ -195,9 +195,8 @@ class Campaign:
             if behaviour != "PASS" and not seen.reason:
                 seen.reason = why if one is raw else f"repetition {one['number'] + 1}: {why}"
             left, unclean = verdicts.teardown_of(judged, None if name == "plain" else self.session.usual(case, judged))
-            if left is not None:
-                seen.teardown = [t for t in verdicts.TEARDOWNS if t in {*left, *(seen.teardown or ())}]
-                seen.unclean = {**unclean, **seen.unclean}
+            seen.teardown = verdicts.united([left, seen.teardown])
+            seen.unclean = {**unclean, **seen.unclean}
             if one is not raw:
                 one.update(behaviour=behaviour, left=left)
         order = list(verdicts.SEVERITY)
@@ -280,8 +279,7 @@ class Campaign:
                     "repetitions": raw.get("repetitions"),
                 }
             )
-            if seen.teardown is not None:
-                teardown = [t for t in verdicts.TEARDOWNS if t in {*seen.teardown, *(teardown or ())}]
+            teardown = verdicts.united([seen.teardown, teardown])
             unclean = {**seen.unclean, **unclean}
             if not chosen or (seen.reason and not reason):
                 chosen, reason = raw, seen.reason

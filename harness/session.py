@@ -441,6 +441,7 @@ class Session:
             {"behaviour": c.behaviour, "teardown": c.teardown, "reason": c.reason, "seconds": c.seconds} for c in cells
         ]
         worst.detail["attempts"] = attempts
+        worst.teardown = verdicts.united(cell.teardown for cell in cells)
         worst.seconds = sum(cell.seconds for cell in cells)
         seen = {cell.behaviour for cell in cells}
         if len(seen) > 1 and "PASS" in seen:

@@ -73,6 +73,12 @@ def worst(behaviours: Iterable[str]) -> str:
     return max(behaviours, key=order.index)
 
 
+def united(teardowns: Iterable[list[str] | None]) -> list[str] | None:
+    """All that any of several runs left behind; None where none was looked at."""
+    measured = [set(one) for one in teardowns if one is not None]
+    return [name for name in TEARDOWNS if any(name in one for one in measured)] if measured else None
+
+
 def worse(was: Cell, now: Cell) -> bool:
     """Did `now` end worse than `was`, or leave something behind that `was` did not?"""
     return SEVERITY[now.behaviour] > SEVERITY[was.behaviour] or bool(set(now.teardown or ()) - set(was.teardown or ()))

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 
+from harness.session import Session
+from harness.tests.conftest import make
+
 Harness = Callable[..., Any]
 F = "harness.tests.faulty:"
 FAULTS: list[tuple[str, str, str, list[str] | None, str]] = [
@@ -106,6 +109,13 @@ def test_repetitions_make_flaky(harness: Harness, tmp_path: Path) -> None:
     assert "FAIL in 2 of 4 repetitions" in ran.cell["reason"]
     assert len(ran.cell["detail"]["attempts"]) == 4
     assert ran.code == 3
+
+
+def test_what_any_repetition_left_behind_is_told() -> None:
+    """Regression: beside one that failed, what another one had left behind was lost."""
+    merged = Session._merge([make("FAIL", [], reason="no"), make("PASS", ["LEAK_FD"]), make("PASS", None)])
+    assert (merged.behaviour, merged.teardown) == ("FLAKY", ["LEAK_FD"])
+    assert Session._merge([make("TIMEOUT", None), make("TIMEOUT", None)]).teardown is None
 
 
 def test_contender_that_cannot_start_is_notrun_and_counts(harness: Harness) -> None:
