@@ -263,6 +263,8 @@ class Guest:
         return guest
 
     def start_guest_run(self, main: Callable[..., Coroutine[Any, Any, Any]], *args: Any, **options: Any) -> Any:
+        if self.contender.engine is not None:  # its host has strategies of its own
+            options = {"engine": self.contender.engine, **options}
         guest = self._package.start_guest_run(main, *args, **options)
         self.note()
         return guest

@@ -207,6 +207,7 @@ def start_guest_run(
     loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
     debug: bool | None = None,
     context: contextvars.Context | None = None,
+    engine: str | None = None,
 ) -> Guest:
     """Run ``async_fn(*args)`` as a guest of any main loop that can be given a function to call.
 
@@ -235,6 +236,7 @@ def start_guest_run(
         loop_factory=loop_factory,
         debug=debug,
         context=context,
+        engine=engine,
         host_uses_signal_set_wakeup_fd=host_uses_signal_set_wakeup_fd,
     )
 
