@@ -22,10 +22,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import calibration, contenders, tree, verdicts, xvfb
+from . import calibration, contenders, guardian, tree, verdicts, xvfb
 from .cell import SIGNAL_STACKS as SIGNAL_STACKS
 from .cell import SIGNAL_TASKS as SIGNAL_TASKS
 from .contenders import Contender
+from .guardian import kill_group as kill_group
 from .verdicts import Cell
 
 START_ALLOWANCE_S = 15.0
@@ -103,12 +104,6 @@ def group_members(pgid: int) -> dict[int, str]:
             if int(fields[2]) == pgid and fields[0] not in "ZX":
                 found[int(name)] = comm
     return found
-
-
-def kill_group(pgid: int) -> None:
-    """SIGKILL to a process group of ours; quiet when there is none left."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pgid, signal.SIGKILL)
 
 
 def tail(path: Path, limit: int = TAIL) -> str:
@@ -220,6 +215,11 @@ class Session:
             env["DISPLAY"] = display
         return env
 
+    def check_asyncio(self, said: str | None) -> None:
+        """Raises RuntimeError when a process says that its asyncio is another than the one that it must have, or says none."""
+        if self._asyncio is not None and said != str(self._asyncio):
+            raise RuntimeError(f"a process ran with the asyncio of {said} and not with that of {self._asyncio}")
+
     def spawn(self, contender: Contender, case: Any | None, repeat: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run one case (None: the probe) in a process of its own; what was seen.  Raises Interrupted.
 
@@ -269,14 +269,13 @@ class Session:
                 with self._lock:
                     if self._ended:
                         raise Interrupted
-                    process = subprocess.Popen(
+                    process = guardian.start(
                         command,
                         cwd=folder,
                         env=self.environment(contender, display),
                         stdin=subprocess.DEVNULL,
                         stdout=out,
                         stderr=err,
-                        start_new_session=True,
                         pass_fds=[started],
                     )
                     self._live.add(process.pid)
@@ -303,13 +302,12 @@ class Session:
                 deadline = time.monotonic() + 0.5
                 while (strays := group_members(process.pid)) and time.monotonic() < deadline:
                     time.sleep(0.02)
-            kill_group(process.pid)
-            process.wait()
+            guardian.end(process)
         if interrupted:
             raise Interrupted
         raw = self._read(folder)
-        if self._asyncio is not None and raw.get("asyncio") not in (None, str(self._asyncio)):
-            raise RuntimeError(f"a cell ran with the asyncio of {raw['asyncio']} and not with that of {self._asyncio}")
+        if raw["status"] != "none":
+            self.check_asyncio(raw.get("asyncio"))
         raw["took"] = time.monotonic() - began
         stderr = tail(folder / "stderr")
         status = process.returncode
@@ -348,10 +346,13 @@ class Session:
 
     # -- what is known once a run
 
+    def _known(self, kind: str, key: str) -> Path:
+        return self.run_dir / kind / (key.replace("/", "_").replace(":", "_") + ".json")
+
     @contextlib.contextmanager
     def _once(self, kind: str, key: str) -> Iterator[Path]:
         """A file of this run that only one thread or process of the run writes."""
-        path = self.run_dir / kind / (key.replace("/", "_").replace(":", "_") + ".json")
+        path = self._known(kind, key)
         with open(path.with_suffix(".lock"), "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield path
@@ -368,7 +369,13 @@ class Session:
 
     def known_plain(self, id: str) -> Path:
         """The file with what the case did under plain asyncio, once it has run."""
-        return self.run_dir / "plain" / f"{id}.json"
+        return self._known("plain", id)
+
+    def forget_plain(self, id: str, only_bad: bool = False) -> None:
+        """Let the case run under plain asyncio again when it is next asked for (`only_bad`: if it went wrong there)."""
+        path = self.known_plain(id)
+        if path.exists() and not (only_bad and json.loads(path.read_text())["status"] in ("ok", "unsupported")):
+            path.unlink()
 
     def plain(self, case: Any) -> dict[str, Any]:
         """What the case does under plain asyncio, run once in a run."""
@@ -382,8 +389,12 @@ class Session:
         needed = raw.get("noise") and not case.needs - contenders.UNIVERSAL
         return self.plain(case) if needed else None
 
-    def probe(self, name: str) -> dict[str, Any]:
-        """Can the contender run here?  ``status`` is ok, missing, error, timeout or crash; run once in a run."""
+    def probe(self, name: str, again: bool = False) -> dict[str, Any]:
+        """Can the contender run here?  ``status`` is ok, missing, error, timeout or crash; run once in a run, and when
+        asked for `again`."""
+        if again:
+            self._probes.pop(name, None)
+            self._known("probe", name).unlink(missing_ok=True)
         if name not in self._probes:
             contender = self.contender(name)
             if contender.kind == "plain":

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import contenders, report, results, session, shards, suite_program, suite_pytest, tree
+from . import contenders, guardian, report, results, session, shards, suite_program, suite_pytest, tree
 from .contenders import Contender
 from .session import Interrupted, Session
 from .suite_cell import CLASSES, PACKAGE
@@ -151,7 +151,7 @@ class Runner:
             with open(folder / "output", "wb") as output, own._lock:
                 if own._ended:
                     raise Interrupted
-                process = subprocess.Popen(
+                process = guardian.start(
                     [str(own.interpreter(contender)), "-m", f"{tree.PACKAGE}.suite_cell", str(folder / "spec.json")],
                     cwd=folder,
                     env=environment,
@@ -159,7 +159,6 @@ class Runner:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     pass_fds=[write],
-                    start_new_session=True,
                 )
                 own._live.add(process.pid)
         except BaseException:
@@ -169,7 +168,7 @@ class Runner:
             os.close(write)
         current: str | None = None
         began = time.monotonic()
-        done = hung = False
+        done = hung = checked = False
         broken = ""
         try:
             for line in self._lines(process, read):
@@ -178,6 +177,11 @@ class Runner:
                     own._dump(process)
                     break
                 kind = line["kind"]
+                if kind == "asyncio":
+                    own.check_asyncio(line["folder"])
+                    checked = True
+                elif not checked:
+                    own.check_asyncio(None)
                 if kind == "begin":
                     current, began = line["test"], time.monotonic()
                 elif kind == "end":
@@ -189,8 +193,7 @@ class Runner:
                     done = True
         finally:
             os.close(read)
-            session.kill_group(process.pid)
-            process.wait()
+            guardian.end(process)
             with own._lock:
                 own._live.discard(process.pid)
                 interrupted = own._ended

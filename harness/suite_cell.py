@@ -224,6 +224,7 @@ def main(argv: list[str]) -> int:
                 data = data[os.write(descriptor, data) :]
 
     contender = Contender.from_json(spec["contender"])
+    say({"kind": "asyncio", "folder": os.path.realpath(asyncio.__path__[0])})
     try:
         foreign = spec.get("pytest")
         loaded = None

@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Iterator
 
+from . import guardian
+
 START_S = 20.0
 ARGUMENTS = ("-screen", "0", "1024x768x24", "-nolisten", "tcp", "-noreset", "-dpi", "96")
 
@@ -27,15 +29,15 @@ class Server:
         binary = shutil.which("Xvfb")
         if binary is None:
             raise NoDisplay("Xvfb is not installed: apt-get install xvfb")
+        self._stopped = False
         read, write = os.pipe()
         try:
-            self.process = subprocess.Popen(
+            self.process = guardian.start(
                 [binary, "-displayfd", str(write), *ARGUMENTS],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 pass_fds=[write],
-                start_new_session=True,
             )
         finally:
             os.close(write)
@@ -55,13 +57,13 @@ class Server:
 
     def stop(self) -> None:
         """End the server.  Idempotent."""
-        if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(5)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+        if self._stopped:
+            return
+        self._stopped = True
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(5)
+        guardian.end(self.process)
 
 
 class Pool:
