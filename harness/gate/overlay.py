@@ -144,7 +144,8 @@ def check(overlay: Overlay) -> str | None:
     done = subprocess.run(
         [overlay.python, "-I", "-c", _SAY],
         capture_output=True,
-        text=True,
+        encoding="utf-8",
+        errors="replace",  # a traceback quotes the source as it is
         stdin=subprocess.DEVNULL,
         timeout=120,
         check=False,

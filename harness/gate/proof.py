@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import difflib
 import hashlib
+import inspect
+import io
 import json
 import subprocess
 import time
+import tokenize
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from .. import session
+from .. import guardian, session
 from ..session import Session
 from .overlay import Overlay
+from .proof_cell import place
 
 PROOF_CELL = Path(__file__).with_name("proof_cell.py")
 """Run as a file: as a module of the installed package it would import asyncio before it can trace."""
@@ -37,13 +42,17 @@ RELATED = {
 """Where a module's lines are likely to run; beside ``test_<module>``, and before all other modules."""
 
 
+Line = tuple[str, int]
+"""A line of one code object (`place`): code objects share lines, and one that runs does not say that the others did."""
+
+
 @dataclasses.dataclass
 class Function:
     """A function of head in which something was changed."""
 
     name: str
-    lines: frozenset[int]
-    """Its changed lines that can run; around a deletion the line after it."""
+    lines: frozenset[Line]
+    """Its changed lines that can run; for its header its first line, around a deletion the line after it."""
 
 
 @dataclasses.dataclass
@@ -55,10 +64,10 @@ class File:
     functions: list[Function]
     loaded: bool = False
     """A process of the proof run imported exactly this text."""
-    ran: set[int] = dataclasses.field(default_factory=set)
+    ran: set[Line] = dataclasses.field(default_factory=set)
 
     @property
-    def lines(self) -> set[int]:
+    def lines(self) -> set[Line]:
         return {line for function in self.functions for line in function.lines}
 
     @property
@@ -72,45 +81,116 @@ class File:
             "sha256": self.sha256,
             "loaded": self.loaded,
             "functions": [f.name for f in self.functions],
-            "ran": sorted(self.lines & self.ran),
-            "did_not_run": sorted(self.lines - self.ran),
+            "ran": sorted({number for _, number in self.lines & self.ran}),
+            "did_not_run": sorted({number for _, number in self.lines - self.ran}),
         }
 
 
-def codes(code: types.CodeType, inside: str = "") -> Iterator[tuple[str, types.CodeType]]:
-    """A code object and all within it, with their qualified names; the innermost last."""
-    yield inside or "<module>", code
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    """A code object and all within it, the innermost last.  Annotations that are made when asked for do nothing."""
+    yield code
     for const in code.co_consts:
-        if isinstance(const, types.CodeType):
-            yield from codes(const, getattr(const, "co_qualname", const.co_name))
+        if isinstance(const, types.CodeType) and const.co_name != "__annotate__":
+            yield from _codes(const)
 
 
-def functions(before: str, after: str, name: str) -> list[Function]:
-    """What a change can be seen by: its lines that can run, by the function that they are in.  Raises SyntaxError."""
-    old, new = before.splitlines(), after.splitlines()
+def _rows(source: bytes) -> list[bytes]:
+    """The lines as the compiler counts them (``splitlines`` ends some at a form feed)."""
+    return source.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+
+
+class _Shape:
+    """What the lines of a source are: code or not, and the headers of functions."""
+
+    def __init__(self, source: bytes, name: str) -> None:
+        tree = ast.parse(source, name)
+        self.headers: dict[int, int] = {}
+        """First line of a function with its decorators -> last one before its body; none where the body is beside."""
+        self.code: set[int] = set()
+        """Lines with more than blanks, comments and docstrings."""
+        self.statements: dict[int, tuple[int, int]] = {}
+        """Line -> first and last of the innermost statement that it is in, or of its head."""
+        silent = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+        for token in tokenize.tokenize(io.BytesIO(source).readline):
+            if token.type not in (*silent, tokenize.ENCODING, tokenize.ENDMARKER):
+                self.code |= set(range(token.start[0], token.end[0] + 1))
+        for node in ast.walk(tree):  # the inner ones come later
+            if isinstance(node, ast.stmt):
+                inside = getattr(node, "body", None)
+                last = inside[0].lineno - 1 if inside else node.end_lineno or node.lineno
+                self.statements.update(dict.fromkeys(range(node.lineno, last + 1), (node.lineno, last)))
+            if not isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) or not node.body:
+                continue
+            body = node.body[0]
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
+                begin = min([body.lineno, *(one.lineno for one in getattr(body, "decorator_list", ()))])
+                if first < begin:
+                    self.headers[first] = begin - 1
+            if isinstance(body, ast.Expr) and isinstance(body.value, ast.Constant) and isinstance(body.value.value, str):
+                self.code -= set(range(body.lineno, (body.end_lineno or body.lineno) + 1))
+
+
+def functions(before: bytes, after: bytes, name: str) -> list[Function]:
+    """What a change can be seen by: its lines that can run, by the function that they are in.  Raises SyntaxError.
+
+    A header that is changed (its decorators, arguments, defaults) runs where the function is defined; it is seen when
+    the function runs.  A line that has no code of its own is seen by its statement (in a constant) or the line that follows
+    (``else:``).
+    """
+    code = compile(after, name, "exec", dont_inherit=True)
+    old, new = _Shape(before, name), _Shape(after, name)
     added: set[int] = set()
     gaps: set[int] = set()
-    for tag, _, _, begin, end in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if tag in ("insert", "replace"):
-            added |= set(range(begin + 1, end + 1))
-        elif tag == "delete" and any(line.strip() and not line.strip().startswith("#") for line in old):
+    matcher = difflib.SequenceMatcher(None, _rows(before), _rows(after), autojunk=False)
+    for tag, gone, gone_end, begin, end in matcher.get_opcodes():
+        if tag == "equal":
+            continue
+        come = set(range(begin + 1, end + 1)) & new.code
+        added |= come
+        if not come and set(range(gone + 1, gone_end + 1)) & old.code:
             gaps.add(begin + 1)
-    found: dict[str, set[int]] = {}
-    places: list[tuple[str, list[int]]] = []
-    for where, code in codes(compile(after, name, "exec", dont_inherit=True)):
-        own = sorted({line for _, _, line in code.co_lines() if line})
-        places.append((where, own))
-        # A function's first line belongs to the code around it too, which runs it by defining the function.
-        hit = {line for line in own if line in added and not (where != "<module>" and line == code.co_firstlineno)}
-        if hit:
-            found.setdefault(where, set()).update(hit)
+    found: dict[str, tuple[str, set[Line]]] = {}
+
+    def see(where: types.CodeType, *lines: int) -> None:
+        shown = where.co_qualname
+        if where.co_name.startswith("<") and where.co_name != "<module>":  # a lambda: one of many
+            shown += f" of line {where.co_firstlineno}"
+        found.setdefault(place(where), (shown, set()))[1].update((place(where), line) for line in lines)
+
+    places: list[tuple[types.CodeType, int, list[int]]] = []
+    seen: set[int] = set()
+    for one in _codes(code):
+        first, own = one.co_firstlineno, {line for _, _, line in one.co_lines() if line}
+        header = 0 if one.co_name.startswith("<") else new.headers.get(first, 0)
+        if not one.co_flags & inspect.CO_OPTIMIZED and one.co_name != "<module>":
+            header = first  # of a class, whose body runs where it is defined
+        rest = sorted(line for line in own if line > header) or [first]
+        places.append((one, header, rest))
+        if hit := added.intersection(rest):
+            see(one, *hit)
+            seen |= hit
+        if one.co_flags & inspect.CO_OPTIMIZED and (above := added.intersection(range(first, header + 1))):
+            see(one, rest[0])
+            seen |= above
+    for line in added - seen:
+        begin, end = new.statements.get(line, (0, 0))
+        parts = [(one, [at for at in rest if begin <= at <= end]) for one, _, rest in places]
+        around_it = [(one, lines) for one, lines in parts if lines]
+        if around_it:
+            see(around_it[0][0], around_it[0][1][0])
+        else:
+            gaps.add(line)
     for gap in gaps:
-        around = [(where, own) for where, own in places if own and own[0] <= gap <= own[-1] + 1]
-        if around:
-            where, own = around[-1]
-            nearest = next((line for line in own if line >= gap), own[-1])
-            found.setdefault(where, set()).add(nearest)
-    return [Function(where, frozenset(lines)) for where, lines in found.items()]
+        # What went at the end of a function was a line of it, but none of a lambda that ends there.
+        around = [
+            (one, header, rest)
+            for one, header, rest in places
+            if one.co_firstlineno <= gap <= rest[-1] + (not one.co_name.startswith("<"))
+        ] or places[:1]
+        one, header, rest = around[-1]
+        see(one, next((line for line in rest if line >= gap), rest[-1]))
+    return [Function(shown, frozenset(lines)) for shown, lines in found.values()]
 
 
 def files(base: Overlay, head: Overlay, paths: list[str]) -> list[File]:
@@ -122,8 +202,8 @@ def files(base: Overlay, head: Overlay, paths: list[str]) -> list[File]:
             continue
         old = base.asyncio / path.removeprefix("Lib/asyncio/")
         data = own.read_bytes()
-        before = old.read_bytes().decode("utf-8", "replace") if old.is_file() else ""
-        changed = functions(before, data.decode("utf-8", "replace"), str(own))
+        before = old.read_bytes() if old.is_file() else b""
+        changed = functions(before, data, str(own))
         found.append(File(path, hashlib.sha256(data).hexdigest(), changed))
     return found
 
@@ -177,20 +257,18 @@ def _one(own: Session, head: Overlay, paths: dict[str, File], module: str | None
     }
     (folder / "spec.json").write_text(json.dumps(spec))
     with open(folder / "output", "wb") as output:
-        process = subprocess.Popen(
+        process = guardian.start(
             [head.python, "-P", PROOF_CELL, str(folder / "spec.json")],
             cwd=folder,
             env=own.environment(own.contender("plain"), None),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
     try:
         session.wait_process(process, seconds)
     finally:
-        session.kill_group(process.pid)
-        process.wait()
+        guardian.end(process)
     if (folder / "loaded").exists():
         said = json.loads((folder / "loaded").read_text())
         if said["early"]:
@@ -200,5 +278,5 @@ def _one(own: Session, head: Overlay, paths: dict[str, File], module: str | None
                 paths[path].loaded = True
     if (folder / "found").exists():
         for line in (folder / "found").read_text().splitlines():
-            path, _, number = line.partition("\t")
-            paths[path].ran.add(int(number))
+            path, where, number = line.split("\t")
+            paths[path].ran.add((where, int(number)))

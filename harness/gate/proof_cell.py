@@ -1,6 +1,6 @@
 """The process of a proof run: runs test modules while tracing which of the changed lines are executed.
 
-``python -P proof_cell.py SPEC.json``: writes ``FILE<TAB>LINE`` as each line runs for the first time, so that
+``python -P proof_cell.py SPEC.json``: writes ``FILE<TAB>CODE<TAB>LINE`` as each line runs for the first time, so that
 what ran before a hang counts.  Nothing may be imported before tracing begins but what the interpreter itself needs.
 """
 
@@ -10,39 +10,49 @@ import sys
 import threading
 
 
+def place(code) -> str:  # type: ignore[no-untyped-def]
+    """A code object of a file: by its name, its first line and, as two lambdas may share that, the column of its code."""
+    first = code.co_firstlineno
+    columns = [begin for line, _, begin, end in code.co_positions() if line == first and begin is not None and end]
+    return f"{code.co_qualname}:{first}:{min(columns, default=0)}"
+
+
 class Tracer:
-    """Notes the first execution of each wanted line."""
+    """Notes the first execution of each wanted line of each code object."""
 
-    def __init__(self, wanted: dict[str, set[int]], found: int) -> None:
-        self.wanted = wanted
-        self.left = {(file, line) for file, lines in wanted.items() for line in lines}
+    def __init__(self, wanted: dict[str, set[tuple[str, int]]], found: int) -> None:
+        self.left = {(file, *line) for file, lines in wanted.items() for line in lines}
+        self.files = set(wanted)
         self.found = found
-        self._inside: dict[object, frozenset[int]] = {}
+        self._traces: dict[object, object] = {}
 
-    def lines_of(self, code: object) -> frozenset[int]:
-        """The wanted lines that a code object has."""
-        lines = self._inside.get(code)
-        if lines is None:
-            own = {line for _, _, line in code.co_lines() if line is not None}  # type: ignore[attr-defined]
-            lines = frozenset(own & self.wanted[code.co_filename])  # type: ignore[attr-defined]
-            self._inside[code] = lines
-        return lines
+    def trace_of(self, code):  # type: ignore[no-untyped-def]
+        """What to call for the lines of a code object; None when none of them is wanted."""
+        file, where = code.co_filename, place(code)
+        wanted = {line for of, at, line in self.left if (of, at) == (file, where)}
+        if not wanted:
+            return None
+
+        def trace(frame, event, arg):  # type: ignore[no-untyped-def]
+            line = code.co_firstlineno if event == "call" else frame.f_lineno
+            if event in ("call", "line") and line in wanted:
+                wanted.discard(line)
+                self.left.discard((file, where, line))
+                import os
+
+                os.write(self.found, f"{file}\t{where}\t{line}\n".encode())
+            return trace
+
+        return trace
 
     def __call__(self, frame, event, arg):  # type: ignore[no-untyped-def]
         code = frame.f_code
-        if code.co_filename not in self.wanted or not self.lines_of(code):
+        if code.co_filename not in self.files:
             return None
-        return self.line
-
-    def line(self, frame, event, arg):  # type: ignore[no-untyped-def]
-        if event == "line":
-            at = (frame.f_code.co_filename, frame.f_lineno)
-            if at in self.left:
-                self.left.discard(at)
-                import os
-
-                os.write(self.found, f"{at[0]}\t{at[1]}\n".encode())
-        return self.line
+        if code not in self._traces:
+            self._traces[code] = self.trace_of(code)  # type: ignore[no-untyped-call]
+        trace = self._traces[code]
+        return None if trace is None else trace(frame, event, arg)  # type: ignore[operator]
 
     def begin(self) -> None:
         threading.settrace(self)
@@ -57,7 +67,7 @@ def main(argv: list[str]) -> int:
     with open(argv[0]) as file:
         spec = json.load(file)
     found = os.open(spec["found"], os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC)
-    tracer = Tracer({name: set(lines) for name, lines in spec["wanted"].items()}, found)
+    tracer = Tracer({name: {(at, line) for at, line in lines} for name, lines in spec["wanted"].items()}, found)
     early = sorted(name for name in sys.modules if name.partition(".")[0] == "asyncio")
     tracer.begin()
     for name in spec["imports"]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import dataclasses
 import fcntl
 import functools
@@ -11,20 +10,25 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from .. import suite, verdicts
 from ..session import IDLE_JOBS, Interrupted, Session, phase
 from ..suite import Test
+from ..tree import UsageError
 from ..verdicts import Cell
 
 T = TypeVar("T")
-REPEATS = 2
-"""How often what differs is run again, alone, on both sides, before it counts."""
+REPEATS = 3
+"""How often what differs, or is red on base, is run again alone, on both sides, before it counts."""
 AT_MOST = 10
 """Differences of a stage that are run again; where there are more, the others are listed as not repeated."""
 SHAKEN = 8
 """How often, on each side, what differed and then agreed is run in parallel, to see whether base does it too."""
+ROUNDS = 3
+"""How often that is done at most, as long as it leaves open whose it is."""
+ENOUGH = 2
+"""Base has to show what head does at least so often before it is base's own, and head at most so many times as often."""
 HANGS_S = 5.0
 """What hung is given this, and fifty times what base takes, when it is run again."""
 
@@ -34,7 +38,7 @@ class Finding:
     """One thing that head does worse than base."""
 
     kind: str
-    """outcome, lost, hang, crash, new-test, changed-test, behaviour, teardown, import, syntax."""
+    """outcome, lost, hang, crash, new-test, removed-test, changed-test, behaviour, teardown, probe, import, syntax."""
     stage: str
     what: str
     """The test's or the case's id."""
@@ -46,6 +50,11 @@ class Finding:
     repeated: list[str] = dataclasses.field(default_factory=list)
     hunks: list[str] = dataclasses.field(default_factory=list)
     rerun: str = ""
+
+    @property
+    def grave(self) -> bool:
+        """Did head hang or die?"""
+        return self.head.startswith(("TIMEOUT", "CRASH"))
 
     def as_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -64,10 +73,17 @@ class Outcome:
     agree: int = 0
     findings: list[Finding] = dataclasses.field(default_factory=list)
     flaky: list[Finding] = dataclasses.field(default_factory=list)
+    """Differed, and then neither each time nor as often on base: nobody knows."""
+    both: list[Finding] = dataclasses.field(default_factory=list)
+    """Comes and goes on base as on head: no finding."""
+    once: list[Finding] = dataclasses.field(default_factory=list)
+    """Differed in the first run and never again: no finding, as long as there are few."""
     doubtful: list[Finding] = dataclasses.field(default_factory=list)
     """What a person has to look at: tests that the patch itself changes or removes."""
     red_base: list[str] = dataclasses.field(default_factory=list)
-    """Red on base already, so nothing is said about head."""
+    """Red on base each time, so nothing is said about head."""
+    not_run: list[str] = dataclasses.field(default_factory=list)
+    """What was to run and did not, on either side or both, with the reason."""
     better: list[str] = dataclasses.field(default_factory=list)
     """Red on base, green on head."""
     unrepeated: list[str] = dataclasses.field(default_factory=list)
@@ -92,14 +108,20 @@ class Cache:
         self.used = bool(self.tests or self.cells)
 
     def look(self) -> None:
-        """Learn what is there, from another run too."""
+        """Learn what is there, from another run too.  Raises UsageError for a file that is broken."""
         if self._fresh:
             return
-        with contextlib.suppress(OSError, ValueError, KeyError):  # not there yet
-            known = json.loads(self._file.read_text())
+        try:
+            text = self._file.read_text()
+        except FileNotFoundError:  # not there yet
+            return
+        try:
+            known = json.loads(text)
             self.tests = {**known["tests"], **self.tests}
             self.cells = {**known["cells"], **self.cells}
             self.plain = {**known["plain"], **self.plain}
+        except (ValueError, KeyError, TypeError) as error:
+            raise UsageError(f"what is known of base is broken; delete {self._file} ({error!r})") from error
 
     def seed(self, base: Session) -> None:
         """Let a session know the oracle."""
@@ -154,22 +176,80 @@ def in_parallel(jobs: int, tasks: Sequence[Callable[[], Any]], abort: Callable[[
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def shaken(
-    base: Callable[[], T], head: Callable[[], T], jobs: int, abort: Callable[[], None]
-) -> tuple[list[T], list[T]]:
-    """Call both sides in turn `SHAKEN` times, more at a time than there are processors; what each returned."""
-    found: tuple[list[T], list[T]] = ([], [])
-    tasks = [functools.partial(lambda to, call: to.append(call()), to, call) for to, call in zip(found, (base, head))]
-    in_parallel(2 * jobs, tasks * SHAKEN, abort)
-    return found
+@dataclasses.dataclass
+class Again(Generic[T]):
+    """What was seen of a difference when it was run again."""
+
+    odd: Callable[[T], bool]
+    """Is it worse than base was?"""
+    words: Callable[[T], str]
+    alone: list[tuple[T, T]] = dataclasses.field(default_factory=list)
+    """Base and head in turn, with nothing beside."""
+    shaken_base: list[T] = dataclasses.field(default_factory=list)
+    """Many at a time, beside head's."""
+    shaken_head: list[T] = dataclasses.field(default_factory=list)
+
+    def alone_odd(self, side: int) -> int:
+        return sum(self.odd(pair[side]) for pair in self.alone)
+
+    @property
+    def confirmed(self) -> bool:
+        """Head each time, base never."""
+        return bool(self.alone) and self.alone_odd(0) == 0 and self.alone_odd(1) == len(self.alone)
+
+    def shake(
+        self, base: Callable[[], T], head: Callable[[], T], threads: int, abort: Callable[[], None], grave: bool
+    ) -> None:
+        """Call both sides in turn on so many threads, `SHAKEN` times, and again while it is open whose it is."""
+        tasks = [
+            functools.partial(lambda to, call: to.append(call()), to, call)
+            for to, call in ((self.shaken_base, base), (self.shaken_head, head))
+        ]
+        for _ in range(ROUNDS):
+            in_parallel(threads, tasks * SHAKEN, abort)
+            if self.weigh(grave) != "flaky":
+                break
+
+    def weigh(self, grave: bool) -> str:
+        """The list of `Outcome` that it belongs to.
+
+        A difference is base's own only when base shows it repeatedly, and head neither much oftener nor, alone, where
+        base does not: under load everything may fail on both sides, which excuses nothing that fails without.
+        What never came again was as likely the machine's as head's; a hang or a crash (`grave`) is not excused so.
+        """
+        if self.confirmed:
+            return "findings"
+        base = self.alone_odd(0) + sum(map(self.odd, self.shaken_base))
+        head = self.alone_odd(1) + sum(map(self.odd, self.shaken_head))
+        if ENOUGH <= base and head <= ENOUGH * base and self.alone_odd(1) < self.alone_odd(0) + ENOUGH:
+            return "both"
+        return "once" if not head and not grave else "flaky"
+
+    def shown(self) -> list[str]:
+        """For people."""
+        lines = [f"base {self.words(b)}, head {self.words(h)}" for b, h in self.alone]
+        if self.shaken_base:
+            sides = []
+            for side, ends in (("base", self.shaken_base), ("head", self.shaken_head)):
+                bad = [self.words(end) for end in ends if self.odd(end)]
+                sides.append(f"{side} {', '.join(bad) or 'always right'}")
+            lines.append(f"{len(self.shaken_base)} times each side in parallel: {'; '.join(sides)}")
+        return lines
 
 
-def shown(base: Sequence[str], head: Sequence[str]) -> str:
-    """What `shaken` saw, for people."""
-    of = f"{SHAKEN} times each side in parallel: "
-    return of + "; ".join(
-        f"{side} {', '.join(odd) or 'always right'}" for side, odd in (("base", base), ("head", head))
-    )
+def settle(finding: Finding, again: Again[T], out: Outcome, say: Callable[[str], None]) -> None:
+    """Put a difference that was run again where it belongs."""
+    finding.repeated = again.shown()
+    where = again.weigh(finding.grave)
+    getattr(out, where).append(finding)
+    first = finding.difference.splitlines()[0]
+    text = {
+        "findings": "confirmed",
+        "both": "comes and goes on base too",
+        "once": "never again",
+        "flaky": "flaky",
+    }[where]
+    say(f"{text}: {finding.contender} {finding.what}: {first}; again: {'; '.join(finding.repeated)}")
 
 
 # -- test_asyncio
@@ -233,20 +313,28 @@ class Tests:
             return None if base.outcome == "TIMEOUT" else "hang"
         if head.outcome == "CRASH":
             return None if base.outcome == "CRASH" else "crash"
+        if head.outcome == "pass" or (base.outcome == "skip" and not red(head)):
+            return None  # a test that runs again, or has begun to, is no loss
         return None if base.outcome == head.outcome else "outcome"
 
     def compare(self, base: dict[str, Test], head: dict[str, Test], say: Callable[[str], None]) -> Outcome:
         """Every difference, repeated."""
-        out = Outcome(self.name, compared=len(base.keys() | head.keys()))
+        out = Outcome(self.name)
+        base = self._whole(base, out)
+        out.compared = len(base.keys() | head.keys())
         differing: list[str] = []
         for id in sorted(base.keys() | head.keys()):
             one = base.get(id)
+            if one is not None and red(one) and " " not in id:
+                if id in head and not red(head[id]):
+                    out.better.append(id)
+                    continue
+                one = base[id] = self._steady(id, one, out)
+                if red(one):
+                    out.red_base.append(id)
+                    continue
             if self.differ(one, head.get(id)) is None:
                 out.agree += 1
-                if one is not None and red(one):
-                    out.red_base.append(id)
-            elif one is not None and red(one):
-                (out.better if id in head and not red(head[id]) else out.red_base).append(id)
             else:
                 differing.append(id)
         for number, id in enumerate(differing):
@@ -256,10 +344,31 @@ class Tests:
             self._repeat(id, base.get(id), head.get(id), out, say)
         return out
 
+    def _whole(self, base: dict[str, Test], out: Outcome) -> dict[str, Test]:
+        """Base's results, where a module ended outside a test those of a second run.  Where that ends so too, the tests
+        behind it are not compared, and head's end there is not blamed on it."""
+        for id in [id for id in base if " " in id]:
+            module = id.partition(" ")[0]
+            again = self.base.module(self.plain, module)
+            base = {i: t for i, t in base.items() if suite.module_of(i) != module} | again
+            for ended in [i for i in again if " " in i]:
+                out.not_run.append(f"{ended} on base: {words(base.pop(ended))}")
+        return base
+
+    def _steady(self, id: str, one: Test, out: Outcome) -> Test:
+        """What base does when the test that was red on it is run again alone: the first end that is not red."""
+        if len(out.red_base) >= 3 * AT_MOST:
+            return one  # more than a verdict can rest on
+        for _ in range(REPEATS):
+            again = self.base.module(self.plain, suite.module_of(id), [id]).get(id)
+            if again is not None and not red(again):
+                return again
+        return one
+
     def _repeat(self, id: str, base: Test | None, head: Test | None, out: Outcome, say: Callable[[str], None]) -> None:
         kind = self.differ(base, head)
         assert kind is not None
-        module = id.partition(".")[0]
+        module = suite.module_of(id)
         finding = Finding(
             kind,
             self.name,
@@ -270,39 +379,22 @@ class Tests:
             f"base: {words(base)}; head: {words(head)}",
             head.detail if head is not None else "",
         )
-        if " " in id:  # outside a test: the module as a whole
-            again_base = [self.base.module(self.plain, module).get(id) for _ in range(1)]
-            again_head = [self.head.module(self.plain, module).get(id) for _ in range(1)]
-        else:
-            again_base, again_head = [], []
-            for _ in range(REPEATS):
-                again_head.append(self.head.module(self.plain, module, [id]).get(id))
-                again_base.append(self.base.module(self.plain, module, [id]).get(id))
-        finding.repeated = [f"base {words(b)}, head {words(h)}" for b, h in zip(again_base, again_head)]
-        if all(
-            self.differ(b, h) is not None and not (b is not None and red(b)) for b, h in zip(again_base, again_head)
-        ):
-            out.findings.append(finding)
-            say(f"confirmed: {id}: {finding.difference}")
-            return
-        more_base: list[Test | None] = []
-        more_head: list[Test | None] = []
-        if " " not in id:
-            more_base, more_head = shaken(
-                lambda: self.base.module(self.plain, module, [id]).get(id),
-                lambda: self.head.module(self.plain, module, [id]).get(id),
-                self.jobs,
-                self.abort,
-            )
-        odd_base = [words(b) for b in [*more_base, *again_base] if self.differ(base, b) is not None]
-        odd_head = [words(h) for h in more_head if self.differ(base, h) is not None]
-        finding.repeated.append(shown(odd_base, odd_head))
-        if odd_base:
-            out.red_base.append(id)
-            say(f"flaky on base too: {id}: {', '.join(odd_base)}")
-        else:
-            out.flaky.append(finding)
-            say(f"flaky: {id}: {finding.difference}; again: {'; '.join(finding.repeated)}")
+        outside = " " in id  # outside a test: the module as a whole
+        only = None if outside else [id]
+
+        def ours() -> Test | None:
+            return self.base.module(self.plain, module, only).get(id)
+
+        def theirs() -> Test | None:
+            return self.head.module(self.plain, module, only).get(id)
+
+        again: Again[Test | None] = Again(lambda test: self.differ(base, test) is not None, words)
+        for _ in range(1 if outside else REPEATS):
+            end = theirs()
+            again.alone.append((ours(), end))
+        if not again.confirmed and not outside:
+            again.shake(ours, theirs, 2 * self.jobs, self.abort, finding.grave)
+        settle(finding, again, out, say)
 
     def abort(self) -> None:
         self.base.session.abort()
@@ -384,10 +476,22 @@ class Cells:
         differing = []
         for id, theirs in head.items():
             ours = base[id]
-            if ours.behaviour in ("UNSUPPORTED", "NOTRUN") and theirs.behaviour == ours.behaviour:
+            if ours.behaviour == theirs.behaviour == "UNSUPPORTED":
                 out.compared -= 1
-            elif ours.bad or ours.behaviour == "NOTRUN":
-                (out.red_base if theirs.bad or theirs.behaviour == "NOTRUN" else out.better).append(id)
+                continue
+            if poor(ours):
+                if not poor(theirs):
+                    out.better.append(id)
+                    continue
+                ours = base[id] = self._steady(id, ours, out)
+                if theirs.behaviour == "NOTRUN":  # it had no oracle, or what it needs did not start
+                    theirs = head[id] = self._on(self.head, id)
+            if ours.behaviour == "NOTRUN" or (theirs.behaviour == "NOTRUN" and not worse(ours, theirs)):
+                out.compared -= 1
+                which = ours if ours.behaviour == "NOTRUN" else theirs
+                out.not_run.append(f"{id}: {which.reason.partition(chr(10))[0]}")
+            elif ours.bad:
+                out.red_base.append(id)
             elif worse(ours, theirs):
                 differing.append(id)
             else:
@@ -399,57 +503,110 @@ class Cells:
             self._repeat(id, base[id], head[id], out, say)
         return out
 
-    def _repeat(self, id: str, ours: Cell, theirs: Cell, out: Outcome, say: Callable[[str], None]) -> None:
-        pairs = []
-        if theirs.behaviour == "TIMEOUT":
-            # It has had its whole time once; that it hangs again is seen sooner, by what base takes.
-            own = self.head.cases[id].timeout
-            self.head.limits[id] = min(own, HANGS_S + 50 * ours.seconds)
+    def _on(self, side: Session, id: str) -> Cell:
+        """The cell, run now on one side."""
+        if side.probe(self.name)["status"] != "ok":
+            side.probe(self.name, again=True)
+        cell = side.run_cell(self.name, id)
+        if cell.detail.get("interrupted"):
+            raise Interrupted
+        return cell
+
+    def _steady(self, id: str, ours: Cell, out: Outcome) -> Cell:
+        """What base does when the cell that was not right on it is run again alone: the first that is right, or the last."""
+        if len(out.red_base) + len(out.not_run) >= 3 * AT_MOST:
+            return ours  # more than a verdict can rest on
         for _ in range(REPEATS):
-            again_head = self.head.run_cell(self.name, id)
-            again_base = self.control.run_cell(self.name, id)
-            if again_base.detail.get("interrupted") or again_head.detail.get("interrupted"):
-                raise Interrupted
-            pairs.append((again_base, again_head))
+            self.base.forget_plain(id, only_bad=True)
+            ours = self._on(self.control, id)
+            if not poor(ours):
+                break
+        return ours
+
+    def _repeat(self, id: str, ours: Cell, theirs: Cell, out: Outcome, say: Callable[[str], None]) -> None:
         kind = "behaviour" if theirs.behaviour != ours.behaviour else "teardown"
         finding = Finding(
-            kind,
-            out.name,
-            id,
-            self.name,
-            state(ours),
-            state(theirs),
-            trace(ours, theirs),
-            _detail(theirs),
-            [f"base {state(b)}, head {state(h)}" for b, h in pairs],
+            kind, out.name, id, self.name, state(ours), state(theirs), trace(ours, theirs), _detail(theirs)
         )
-        if all(not b.bad and worse(b, h) for b, h in pairs):
-            out.findings.append(finding)
-            say(f"confirmed: {self.name} {id}: {finding.difference.splitlines()[0]}")
-            return
-        more_base, more_head = shaken(
-            lambda: self.control.run_cell(self.name, id),
-            lambda: self.head.run_cell(self.name, id),
-            self.jobs,
-            self.abort,
-        )
-        if any(cell.detail.get("interrupted") for cell in more_base + more_head):
-            raise Interrupted
-        odd_base = [state(b) for b in [*more_base, *(b for b, _ in pairs)] if worse(ours, b)]
-        odd_head = [state(h) for h in more_head if worse(ours, h)]
-        finding.repeated.append(shown(odd_base, odd_head))
-        if odd_base:
-            out.red_base.append(id)
-            say(f"flaky on base too: {self.name} {id}: {', '.join(odd_base)}")
-        else:
-            out.flaky.append(finding)
-            say(f"flaky: {self.name} {id}: {finding.difference.splitlines()[0]}; again: {'; '.join(finding.repeated)}")
+        if theirs.behaviour == "TIMEOUT":
+            # It has had its whole time once; that it hangs again is seen sooner, by what base takes.
+            limit = min(self.head.cases[id].timeout, HANGS_S + 50 * ours.seconds)
+            self.head.limits[id] = self.control.limits[id] = limit
+        try:
+            again = self._again(id, ours)
+            if again.alone_odd(0) == len(again.alone):
+                # Base itself never does again what it did once: that once was odd, and all are compared with it.
+                self.base.forget_plain(id)
+                again = self._again(id, ours)
+            if not again.confirmed:
+                again.shake(
+                    functools.partial(self._on, self.control, id),
+                    functools.partial(self._on, self.head, id),
+                    1 if phase(id) == 2 else 2 * self.jobs,
+                    self.abort,
+                    finding.grave,
+                )
+        finally:
+            self.head.limits.pop(id, None)
+            self.control.limits.pop(id, None)
+        settle(finding, again, out, say)
+
+    def _again(self, id: str, ours: Cell) -> Again[Cell]:
+        """Both sides in turn, alone."""
+        again: Again[Cell] = Again(lambda cell: worse(ours, cell), state)
+        for _ in range(REPEATS):
+            head = self._on(self.head, id)
+            again.alone.append((self._on(self.control, id), head))
+        return again
+
+
+def probed(name: str, sides: Sides, say: Callable[[str], None]) -> Outcome:
+    """Does the contender run on both sides?  `missing` (a status of this alone) says that what it needs is not there.
+
+    What is not right is asked again.  A probe that goes wrong on base says nothing of head, nor does one on head then.
+    """
+    base = sides.base.probe(name)
+    if base["status"] != "ok":
+        base = sides.base.probe(name, again=True)
+    message = str(base.get("message", ""))
+    if base["status"] == "missing":
+        return Outcome(name, "missing", message)
+    if base["status"] != "ok":
+        return Outcome(name, "notrun", f"its probe ends with {base['status']} on base already: {message}")
+    out = Outcome(name, compared=1)
+    head = sides.head.probe(name)
+    if head["status"] == "ok":
+        return out
+    again: Again[dict[str, Any]] = Again(lambda probe: bool(probe["status"] != "ok"), lambda probe: str(probe["status"]))
+    for _ in range(REPEATS):
+        last = sides.head.probe(name, again=True)
+        again.alone.append((sides.control.probe(name, again=True), last))
+    finding = Finding(
+        "probe",
+        name,
+        "probe",
+        name,
+        "ok",
+        str(head["status"]).upper(),
+        f"the contender does not run on head: its probe ends with {head['status']}: {head.get('message', '')}",
+        "\n".join(str(head[key])[-4000:] for key in ("traceback", "stderr") if head.get(key)),
+    )
+    settle(finding, again, out, say)
+    if last["status"] != "ok" and not out.findings:
+        out.status, out.why = "notrun", f"its probe ends with {last['status']} on head, not each time"
+    return out
+
+
+def poor(cell: Cell) -> bool:
+    """Is it less than right, in a way that may be the machine's?"""
+    return cell.bad or cell.behaviour in ("WEAK", "NOTRUN")
 
 
 def worse(ours: Cell, theirs: Cell) -> bool:
-    """Did head end worse than base?  One that is for information only never counts."""
+    """Did head end worse than base?  One that is for information only counts when it hangs or dies, or does not run."""
     if theirs.level == "INFO":
-        return theirs.behaviour in verdicts.BAD - {"FAIL"} and ours.behaviour not in verdicts.BAD
+        bad = verdicts.BAD - {"FAIL"} | {"NOTRUN", "UNSUPPORTED"}
+        return theirs.behaviour in bad and ours.behaviour not in bad
     return verdicts.worse(ours, theirs)
 
 

@@ -7,6 +7,7 @@ import contextlib
 import fnmatch
 import functools
 import hashlib
+import importlib
 import os
 import platform
 import shlex
@@ -21,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import contenders, report, results, tree
+from .. import contenders, report, results, suite, tree
 from ..session import Interrupted, Session
 from ..tree import UsageError
 from . import interpreters, overlay, proof, stages, verdict
@@ -38,6 +39,8 @@ CELL_FILES = (
     "cell.py",
     "contenders.py",
     "contenders.toml",
+    "declared.toml",
+    "guardian.py",
     "repetitions.py",
     "session.py",
     "suite.py",
@@ -58,7 +61,7 @@ It goes into a copy of this interpreter's asyncio; what is installed is only rea
 
 verdicts   ACCEPT (0)        head does nothing worse than base
            REJECT (3)        it does, twice more when run again alone; each finding names a test or case
-           INCONCLUSIVE (6)  flaky, only a part was run, changed lines that nothing ran, a part that cannot be tried
+           INCONCLUSIVE (6)  flaky, not all was run, changed lines that nothing ran, a part that cannot be tried
            NOT_JUDGED (5)    nothing in the patch that can be tried here (C, documentation, Windows)
 A patch that cannot be read or does not apply: 2, with file, hunk and line.
 
@@ -232,6 +235,19 @@ def _arguments(options: argparse.Namespace) -> list[str]:
 
 
 # -- this interpreter
+
+
+def set_aside(outcome: Outcome, modules: set[str]) -> None:
+    """Leave to a person what is missing in these test modules: the patch changes them, so it need not be its asyncio's doing."""
+    for finding in [f for f in outcome.findings if suite.module_of(f.what) in modules]:
+        if finding.kind == "lost":
+            finding.kind, finding.difference = "removed-test", "the patch takes this test away"
+        elif finding.kind == "outcome" and finding.head in ("skip", "xfail"):
+            finding.kind, finding.difference = "changed-test", f"on head this test, which passes on base, is {finding.head}"
+        else:
+            continue
+        outcome.findings.remove(finding)
+        outcome.doubtful.append(finding)
 
 
 class Gate:
@@ -413,7 +429,7 @@ class Gate:
         stage = stages.Tests(own, theirs, cache, options.match, options.timeout, self.jobs)
         ours, patched = stage.run(base_modules, head_modules, self.say)
         outcome = stage.compare(ours, patched, self.say)
-        touched = {Path(path).stem for path in self.patch.paths(patches.TESTS)}
+        touched = self.touched(base.modules())
         if touched:
             self.old_tests(outcome, touched & set(base_modules), ours, own, theirs, cache, folder, stack)
         self.rerun(outcome, lambda f: f"--stages test_asyncio -m {shlex.quote(f.what)}")
@@ -431,15 +447,13 @@ class Gate:
         stack: contextlib.ExitStack,
     ) -> None:
         """Tests that the patch takes away are for a person to read, and those whose form on base fails on head."""
-        removed = [f for f in outcome.findings if f.kind == "lost"]
-        outcome.findings = [f for f in outcome.findings if f.kind != "lost"]
-        for finding in removed:
-            finding.kind, finding.difference = "removed-test", "the patch takes this test away"
-            outcome.doubtful.append(finding)
+        set_aside(outcome, modules)
         lib, _ = overlay.prepare(folder / "sources" / "old-tests", self.patch, tests=False)
         old = overlay.make(folder / "old-tests", lib)
         with_old = stack.enter_context(
-            Session(scale=own.scale, timeout_scale=self.options.timeout_scale, python=old.python)
+            Session(
+                scale=own.scale, timeout_scale=self.options.timeout_scale, python=old.python, asyncio=old.asyncio
+            )
         )
         stage = stages.Tests(own, with_old, cache, self.options.match, self.options.timeout, self.jobs)
         for module in sorted(modules):
@@ -453,6 +467,13 @@ class Gate:
                     finding.difference = f"base's form of a test that the patch changes fails on head: {finding.head}"
                     outcome.doubtful.append(finding)
             outcome.flaky += [f for f in again.flaky if f.what not in known]
+            outcome.unrepeated += [f"{id} as on base" for id in again.unrepeated]
+            outcome.not_run += [what for what in again.not_run if what not in outcome.not_run]
+
+    def touched(self, modules: list[str]) -> set[str]:
+        """The test modules that the patch changes: all, when it changes what they import from beside them."""
+        names = {Path(path).stem for path in self.patch.paths(patches.TESTS)}
+        return names if all(name.startswith("test_") for name in names) else set(modules)
 
     def cells(self, contender: str, sides: stages.Sides, ids: Sequence[str]) -> Outcome:
         """The quick cases under one contender."""
@@ -460,17 +481,17 @@ class Gate:
         exact = set(ids)
         ids = [id for id in ids if own.cases[id].tier == "quick" or len(exact) < len(own.cases)]
         ids = [id for id in ids if sys.version_info[:2] >= tuple(own.cases[id].min_python)]
-        for session in (own, sides.head):
-            probe = session.probe(contender)
-            if probe["status"] == "missing":
-                self.judged.missing[contender] = str(probe["message"])
-                return Outcome(contender, "notrun", str(probe["message"]))
-            if probe["status"] != "ok" and session is own:
-                self.judged.missing[contender] = f"its probe ends with {probe['status']} on base"
-                return Outcome(contender, "notrun", f"its probe ends with {probe['status']} on base")
+        probed = stages.probed(contender, sides, self.say)
+        if probed.status == "missing":
+            self.judged.missing[contender] = probed.why
+            probed.status = "notrun"
+        if probed.status != "done" or probed.findings:
+            return probed
         stage = stages.Cells(contender, sides, self.jobs)
         ours, patched = stage.run(ids, self.say)
         outcome = stage.compare(ours, patched, self.say)
+        for key in ("flaky", "both", "once"):
+            getattr(outcome, key).extend(getattr(probed, key))
         self.rerun(outcome, lambda f: shlex.quote(f"{f.contender}::{f.what}"))
         return outcome
 
@@ -494,9 +515,10 @@ class Gate:
         """How to repeat each finding alone, and which hunk it points to."""
         path = self.options.patch
         path = path.name if path.is_absolute() else str(path)
-        for finding in [*outcome.findings, *outcome.flaky, *outcome.doubtful]:
+        every = [*outcome.findings, *outcome.flaky, *outcome.both, *outcome.once, *outcome.doubtful]
+        for finding in every:
             finding.rerun = f"{tree.PROGRAM} gate {shlex.quote(path)} {arguments(finding)}"
-        self.point([*outcome.findings, *outcome.flaky, *outcome.doubtful])
+        self.point(every)
 
     def point(self, findings: Sequence[Finding]) -> None:
         hunks = [
@@ -518,17 +540,19 @@ class Gate:
             if outcome.status == "done"
             else [outcome.status, outcome.why]
         )
-        for key in ("findings", "flaky", "doubtful", "red_base", "better", "unrepeated"):
+        for key in ("findings", "flaky", "both", "once", "doubtful", "red_base", "not_run", "better", "unrepeated"):
             if getattr(outcome, key):
                 words.append(f"{len(getattr(outcome, key))} {key.replace('_', ' ')}")
         self.say(", ".join(filter(None, words)) + f" in {outcome.seconds:.0f} s")
 
     def cache_folder(self) -> Path:
-        """Where base's results are kept: by interpreter, asyncio, tests, suite, package and number of cores."""
+        """Where base's results are kept: by interpreter, asyncio, tests, cases, drivers, package and number of cores."""
         made = hashlib.sha256("\n".join([sys.version, *self.digests, str(len(os.sched_getaffinity(0)))]).encode())
         for name in CELL_FILES:
             made.update((tree.HERE / name).read_bytes())
-        made.update(overlay.digest(Path(tree.scenarios().__file__).parent).encode())
+        for name in (tree.scenarios_name(), *tree.drivers()):  # the cases, and the drivers of their hosts
+            folder = Path(importlib.import_module(name).__path__[0])
+            made.update(overlay.digest(folder).encode())
         package = tree.site()
         for path in sorted((package / "asyncio_guest").rglob("*")) if package is not None else ():
             if path.suffix in (".py", ".so") and "_conformance" not in path.parts:

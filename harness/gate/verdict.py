@@ -19,6 +19,8 @@ CODES = {
 }
 RED_BASE = 0.05
 """A larger share of what was compared may not be red on base already; else too little is said about head."""
+ONCE, ONCE_LEAST = 0.005, 2
+"""So many of what was compared may have differed once and never again, or this many; more are not the machine's."""
 
 
 @dataclasses.dataclass
@@ -67,7 +69,10 @@ class Judged:
                 reasons.append(f"{file.path}: nothing ran the changed lines of {_some(file.unproven)}")
         for outcome in self.outcomes:
             for one in outcome.flaky:
-                reasons.append(f"{one.what} under {one.contender} differed once and agreed when run again alone")
+                reasons.append(
+                    f"{one.what} under {one.contender} is flaky: it {'hung or died' if one.grave else 'differed'}, and run "
+                    "again it differs neither each time nor as often on base"
+                )
             for one in outcome.doubtful:
                 reasons.append(f"{one.what}: {one.difference.splitlines()[0]}")
             if outcome.unrepeated:
@@ -76,15 +81,26 @@ class Judged:
                 reasons.append(f"{outcome.name}: {len(outcome.red_base)} of {outcome.compared} are red on base already")
             if outcome.status == "done" and not outcome.compared:
                 reasons.append(f"{outcome.name}: nothing was compared")
+            if outcome.not_run:
+                reasons.append(f"{outcome.name}: {len(outcome.not_run)} did not run: {_some(outcome.not_run)}")
+            if outcome.status == "notrun" and outcome.name not in self.missing:
+                reasons.append(f"{outcome.name} did not run: {outcome.why}")
+        compared = sum(outcome.compared for outcome in self.outcomes)
+        once = sum(len(outcome.once) for outcome in self.outcomes)
+        if once > max(ONCE_LEAST, ONCE * compared):
+            reasons.append(f"{once} of {compared} differed once; that none did again does not excuse so many")
         for name in ("plain", "guest/poll+stock"):
             if name in self.missing:
                 reasons.append(f"{name} did not run: {self.missing[name]}")
         if reasons:
             return INCONCLUSIVE, reasons
-        compared = sum(outcome.compared for outcome in self.outcomes)
         reasons = [f"head does nothing worse than base in {compared} tests and cells"]
         if self.missing:
             reasons.append(f"said without {_some(list(self.missing))}, which cannot run here")
+        for what, key in (("comes and goes on base too", "both"), ("differed once and never again", "once")):
+            names = [f"{one.what} under {one.contender}" for outcome in self.outcomes for one in getattr(outcome, key)]
+            if names:
+                reasons.append(f"{what}: {_some(names)}")
         if any(file.path.rpartition("/")[2].startswith("windows_") for file in self.proof) or self.patch.paths(
             "windows"
         ):
@@ -135,15 +151,21 @@ def markdown(document: dict[str, Any]) -> str:
             "",
             "## Base against head",
             "",
-            "| stage | compared | agree | findings | flaky | red on base | seconds | |",
-            "|---|---|---|---|---|---|---|---|",
+            "| stage | compared | agree | findings | flaky | on base too | once | not run | red on base | s | |",
+            "|---|---|---|---|---|---|---|---|---|---|---|",
         ]
         lines += [
             f"| {s['name']} | {s['compared']} | {s['agree']} | {len(s['findings'])} | {len(s['flaky'])} | "
-            f"{len(s['red_base'])} | {s['seconds']:.0f} | {_ended(s)} |"
+            f"{len(s['both'])} | {len(s['once'])} | {len(s['not_run'])} | {len(s['red_base'])} | {s['seconds']:.0f} | {_ended(s)} |"
             for s in document["stages"]
         ]
-    for title, key in (("Findings", "findings"), ("Flaky", "flaky"), ("To be read", "doubtful")):
+    for title, key in (
+        ("Findings", "findings"),
+        ("Flaky", "flaky"),
+        ("To be read", "doubtful"),
+        ("Comes and goes on base too", "both"),
+        ("Differed once and never again", "once"),
+    ):
         found = [one for stage in document["stages"] for one in stage[key]]
         if found:
             lines += ["", f"## {title}", ""]
@@ -158,9 +180,10 @@ def markdown(document: dict[str, Any]) -> str:
             if one["detail"]:
                 lines += ["", "```", one["detail"].strip()[-3000:].replace("```", "'''"), "```"]
             lines.append("")
-    red = [f"{stage['name']}: {', '.join(stage['red_base'])}" for stage in document["stages"] if stage["red_base"]]
-    if red:
-        lines += ["", "## Red on base already, not blamed on head", "", *[f"- {line}" for line in red]]
+    for title, key in (("Red on base already, not blamed on head", "red_base"), ("Did not run", "not_run")):
+        named = [f"{stage['name']}: {_cell(', '.join(stage[key]))}" for stage in document["stages"] if stage[key]]
+        if named:
+            lines += ["", f"## {title}", "", *[f"- {line}" for line in named]]
     return "\n".join(lines).rstrip() + "\n"
 
 

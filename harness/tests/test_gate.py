@@ -6,21 +6,25 @@ full.
 
 from __future__ import annotations
 
+import argparse
+import copy
 import difflib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
-from harness import results, tree
-from harness.gate import overlay, patch, proof, stages, verb, verdict
+from harness import results, suite, tree
+from harness.gate import overlay, patch, proof, proof_cell, stages, verb, verdict
 from harness.gate.patch import DoesNotApply, kind_of, parse, place
+from harness.session import Session
 from harness.suite import Test
 from harness.tests.conftest import command, environment, make
 from harness.tree import UsageError
@@ -29,7 +33,7 @@ from harness.verdicts import Cell
 EXAMPLES = tree.root() / "ci" / "examples"
 BEFORE = "one\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\nten\n"
 HUNK = "@@ -2,3 +2,3 @@\n two\n-three\n+THREE\n four\n"
-FIXTURE = "def f():\n    return 1\n\n\ndef g():\n    # nothing\n    a = 1\n    b = 2\n    return a + b\n"
+FIXTURE = b"def f():\n    return 1\n\n\ndef g():\n    # nothing\n    a = 1\n    b = 2\n    return a + b\n"
 
 
 def diff(name: str = "Lib/asyncio/tasks.py", hunk: str = HUNK, a: str = "a/", b: str = "b/") -> str:
@@ -363,13 +367,106 @@ def test_head_has_its_asyncio_in_every_process_and_what_is_installed_stays(tmp_p
     assert done.stdout.split() == [str(head.asyncio / "__init__.py")] * 2
 
 
+def places(before: bytes, after: bytes) -> dict[str, list[int]]:
+    return {f.name: sorted(number for _, number in f.lines) for f in proof.functions(before, after, "x.py")}
+
+
 def test_what_a_change_can_be_seen_by() -> None:
-    changed = FIXTURE.replace("return 1", "return 2").replace("    a = 1\n", "")
-    found = {f.name: sorted(f.lines) for f in proof.functions(FIXTURE, changed, "x.py")}
-    assert found == {"f": [2], "g": [7]}
-    assert proof.functions(FIXTURE, FIXTURE.replace("# nothing", "# something"), "x.py") == []
+    changed = FIXTURE.replace(b"return 1", b"return 2").replace(b"    a = 1\n", b"")
+    assert places(FIXTURE, changed) == {"f": [2], "g": [7]}
+    assert places(FIXTURE, FIXTURE.replace(b"# nothing", b"# something")) == {}
     with pytest.raises(SyntaxError):
-        proof.functions(FIXTURE, FIXTURE.replace("return 1", "return ("), "x.py")
+        places(FIXTURE, FIXTURE.replace(b"return 1", b"return ("))
+
+
+SHAPES = b"""\
+class A(object):
+    y = 1
+
+    @staticmethod
+    def m(a=1,
+          *, b=None):
+        '''Documentation.'''
+        if a:
+            z = (
+                1,
+                2,
+            )
+        else:
+            z = [one for one in (3,)]; w = lambda: 4
+        return z, w
+\x0c
+    def one(self): return 5
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "seen"),
+    [
+        (b"y = 1", b"y = 2", {"A": [2]}),
+        (b"    @staticmethod\n", b"    @classmethod\n", {"A": [4], "A.m": [8]}),
+        (b"    @staticmethod\n", b"", {"A.m": [7]}),
+        (b"a=1", b"a=2", {"A": [5], "A.m": [8]}),
+        (b"*, b=None", b"*, c=None", {"A": [6], "A.m": [8]}),
+        (b"Documentation", b"Else", {}),
+        (b"  2,\n", b"  3,\n", {"A.m": [9]}),
+        (b"else:\n            z", b"elif a is None:\n            z", {"A.m": [13]}),
+        (b"lambda: 4", b"lambda: 5", {"A.m": [14], "A.m.<locals>.<lambda> of line 14": [14]}),
+        (b"return 5", b"return 6", {"A": [17], "A.one": [17]}),
+        (b"        return z, w\n", b"        # return z, w\n", {"A.m": [14]}),
+        (b"class A", b"\x0cclass A", {"<module>": [1]}),
+        (b"y = 1", b"y = '\xe9'", {"A": [2]}),
+    ],
+)
+def test_a_function_that_is_only_defined_does_not_prove_its_change(old: bytes, new: bytes, seen: Any) -> None:
+    """Its header and what is beside it in a line run at import, and so does a class's body."""
+    assert SHAPES.count(old) == 1
+    if b"\xe9" in new:
+        cookie = b"# coding: latin-1\n"
+        found = places(cookie + SHAPES, cookie + SHAPES.replace(old, new))
+        seen = {name: [number + 1 for number in numbers] for name, numbers in seen.items()}
+    else:
+        found = places(SHAPES, SHAPES.replace(old, new))
+    found = {name: numbers for name, numbers in found.items() if not name.endswith("<listcomp> of line 14")}
+    assert found == seen
+
+
+def test_what_is_traced_is_the_code_object_and_not_the_line(tmp_path: Path) -> None:
+    before = b"def f():\n    return (lambda: 1), (lambda: 2)\n\ndef g(x=0): return x\n"
+    after = before.replace(b"lambda: 2", b"lambda: 3").replace(b"x=0", b"x=1")
+    name = str(tmp_path / "traced.py")
+    functions = proof.functions(before, after, name)
+    assert sorted(f.name for f in functions) == ["<module>", "f", *["f.<locals>.<lambda> of line 2"] * 2, "g"]
+    changed = proof.File("Lib/asyncio/traced.py", "0", functions)
+    ran = tmp_path / "ran"
+    with open(ran, "wb", buffering=0) as file:
+        tracer = proof_cell.Tracer({name: changed.lines}, file.fileno())
+        space: dict[str, Any] = {}
+        traced = sys.gettrace()
+        sys.settrace(tracer)
+        try:
+            exec(compile(after, name, "exec"), space)
+            space["f"]()[1]()
+        finally:
+            sys.settrace(traced)
+    changed.ran = {(where, int(number)) for _, where, number in (x.split("\t") for x in ran.read_text().splitlines())}
+    assert changed.unproven == ["f.<locals>.<lambda> of line 2", "g"]
+    assert [where for where, _ in changed.ran if "lambda" in where] == ["f.<locals>.<lambda>:2:33"]
+
+
+@pytest.mark.parametrize("text", [b"# \xe4\r\nx = 1\r\ny = 2\r\n", b"x = 1\n\x0cy = 2\n\x85z\n", b"x\n# \xe2\x80\xa8y\nz"])
+def test_files_keep_their_bytes(text: bytes, tmp_path: Path) -> None:
+    """Line ends, form feeds, other encodings, no end of the last line: head has what the patch makes, byte for byte."""
+    top = source(tmp_path)
+    (top / "Lib/asyncio/tasks.py").write_bytes(text)
+    lines = [line.decode("utf-8", "surrogateescape") for line in text.split(b"\n")]
+    body = "".join(f" {line}\n" for line in lines[:-1]) + "".join(
+        f" {line}\n\\ No newline at end of file\n" for line in lines[-1:] if line
+    )
+    count = len(lines) - (not lines[-1])
+    made = diff(hunk=f"@@ -1,{count} +1,{count + 1} @@\n+new\n{body}").encode("utf-8", "surrogateescape")
+    patch.apply(parse(made), top)
+    assert (top / "Lib/asyncio/tasks.py").read_bytes() == b"new\n" + text
 
 
 # -- verdicts
@@ -405,14 +502,215 @@ def test_worse(ours: Cell, theirs: Cell, is_worse: bool) -> None:
         (None, Test("pass"), None),
         (None, Test("error"), "new-test"),
         (Test("TIMEOUT"), Test("TIMEOUT"), None),
+        (Test("skip"), Test("pass"), None),
+        (Test("skip"), Test("xfail"), None),
+        (Test("xfail"), Test("pass"), None),
+        (Test("skip"), Test("fail"), "outcome"),
+        (Test("pass"), Test("skip"), "outcome"),
+        (Test("pass"), Test("xfail"), "outcome"),
     ],
 )
 def test_differences_of_tests(base: Test | None, head: Test | None, kind: str | None) -> None:
     assert stages.Tests.differ(base, head) == kind
 
 
+# -- what differs is run again
+
+
+def weighed(alone: str, shaken: tuple[str, str] = ("", ""), grave: bool = False) -> str:
+    """Where a difference belongs: `alone` is base and head in turn, ``.`` for right and ``x`` for odd."""
+    again: stages.Again[str] = stages.Again(lambda end: end == "x", str)
+    again.alone = list(zip(alone[::2], alone[1::2]))
+    again.shaken_base, again.shaken_head = list(shaken[0]), list(shaken[1])
+    return again.weigh(grave)
+
+
+@pytest.mark.parametrize(
+    ("alone", "shaken", "grave", "where"),
+    [
+        (".x.x.x", ("", ""), False, "findings"),
+        (".x.x.x", ("", ""), True, "findings"),
+        (".x.x..", ("........", "x......."), False, "flaky"),
+        (".x.x..", ("xxxxxxxx", "xxxxxxxx"), False, "flaky"),  # with the machine so busy both fail; alone head does
+        ("......", ("........", "x......."), False, "flaky"),
+        ("......", ("x.......", "xxxxxxxx"), False, "flaky"),  # one odd run of base clears nothing
+        ("......", ("xx......", "xxxxx..."), False, "flaky"),
+        ("xx....", ("........", "x......."), False, "flaky"),
+        ("......", ("xx......", "xxxx...."), False, "both"),
+        ("xx..x.", ("........", "........"), False, "both"),
+        ("......", ("........", "........"), False, "once"),
+        ("......", ("x.......", "........"), False, "once"),
+        ("......", ("........", "........"), True, "flaky"),
+        ("......", ("xx......", "........"), True, "both"),
+    ],
+)
+def test_whose_a_difference_is(alone: str, shaken: tuple[str, str], grave: bool, where: str) -> None:
+    assert weighed(alone, shaken, grave) == where
+
+
+class Side:
+    """A session whose cells end as it is told: those of the first run, then those of the later ones in turn."""
+
+    def __init__(self, *ends: Cell, probes: str = "") -> None:
+        self.cases = {"T.01-x": argparse.Namespace(timeout=10.0)}
+        self.limits: dict[str, float] = {}
+        self.forgotten = 0
+        self._ends = list(ends)
+        self._probes = list(probes.split())
+        self.probe("", again=True)
+
+    def run_cell(self, name: str, id: str) -> Cell:
+        return self._ends.pop(0) if len(self._ends) > 1 else self._ends[0]
+
+    def forget_plain(self, id: str, only_bad: bool = False) -> None:
+        self.forgotten += 1
+
+    def probe(self, name: str, again: bool = False) -> dict[str, Any]:
+        if again:
+            self._probe = self._probes.pop(0) if self._probes else "ok"
+        return {"status": self._probe, "message": f"it is {self._probe}"}
+
+    def abort(self) -> None:
+        raise AssertionError("aborted")
+
+
+def compared(ours: Cell, theirs: Cell, control: Side, head: Side) -> tuple[stages.Outcome, Side]:
+    base = Side(ours)
+    sides = stages.Sides(*cast("Any", (base, head, control, None)))
+    stage = stages.Cells("guest/poll+stock", sides, 2)
+    return stage.compare({"T.01-x": ours}, {"T.01-x": theirs}, lambda text: None), base
+
+
+GOOD, BAD, HANGS, LOST = make("PASS"), make("FAIL"), make("TIMEOUT"), make("NOTRUN", reason="no display")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "control", "head", "where"),
+    [
+        (GOOD, GOOD, Side(BAD), Side(BAD), {"agree"}),
+        (GOOD, BAD, Side(GOOD), Side(BAD), {"findings"}),
+        (GOOD, HANGS, Side(GOOD), Side(HANGS), {"findings"}),
+        (GOOD, BAD, Side(GOOD), Side(GOOD), {"once"}),
+        (GOOD, HANGS, Side(GOOD), Side(GOOD), {"flaky"}),
+        (GOOD, BAD, Side(BAD, GOOD), Side(BAD), {"flaky"}),  # one odd run of base
+        (GOOD, BAD, Side(GOOD, BAD, GOOD, BAD, GOOD), Side(BAD, GOOD, BAD, GOOD), {"both"}),
+        (BAD, BAD, Side(BAD), Side(BAD), {"red_base"}),
+        (BAD, BAD, Side(GOOD), Side(BAD), {"findings"}),  # base was red once, head is each time
+        (BAD, BAD, Side(BAD, GOOD), Side(GOOD), {"once"}),
+        (BAD, GOOD, Side(BAD), Side(GOOD), {"better"}),
+        (LOST, LOST, Side(LOST), Side(LOST), {"not_run"}),
+        (LOST, LOST, Side(GOOD), Side(GOOD), {"agree"}),
+        (LOST, LOST, Side(GOOD), Side(BAD), {"findings"}),
+        (LOST, BAD, Side(LOST), Side(BAD), {"not_run"}),
+        (GOOD, LOST, Side(GOOD), Side(LOST), {"findings"}),
+        (make("UNSUPPORTED"), LOST, Side(GOOD), Side(LOST), {"not_run"}),
+        (make("WEAK", level="SHOULD"), make("WEAK", level="SHOULD"), Side(GOOD), Side(make("WEAK")), {"findings"}),
+        (make("WEAK", level="SHOULD"), make("WEAK", level="SHOULD"), Side(make("WEAK")), Side(GOOD), {"agree"}),
+        (make("UNSUPPORTED"), make("UNSUPPORTED"), Side(GOOD), Side(GOOD), set()),
+    ],
+)
+def test_cells_are_run_again_before_they_count(ours: Cell, theirs: Cell, control: Side, head: Side, where: Any) -> None:
+    out, _ = compared(ours, theirs, copy.deepcopy(control), copy.deepcopy(head))
+    found = {key for key, value in out.as_json().items() if value and key not in ("name", "status", "compared")}
+    assert found == where
+    assert out.compared == (0 if where in ({"not_run"}, set()) else 1)
+
+
+def test_an_oracle_that_base_itself_never_meets_again_is_made_anew() -> None:
+    control = Side(BAD, BAD, BAD, GOOD)
+    out, base = compared(GOOD, BAD, control, Side(BAD))
+    assert base.forgotten == 1 and [one.what for one in out.findings] == ["T.01-x"]
+
+
+def test_what_hung_gets_the_same_shorter_time_on_both_sides_and_only_then() -> None:
+    control, head = Side(GOOD), Side(HANGS)
+    seen = []
+    for side in (control, head):
+        run = side.run_cell
+        side.run_cell = lambda n, i, side=side, run=run: (seen.append(side.limits.get(i)), run(n, i))[1]  # type: ignore
+    out, _ = compared(GOOD, HANGS, control, head)
+    assert out.findings and len(seen) == 2 * stages.REPEATS and set(seen) == {stages.HANGS_S + 50 * GOOD.seconds}
+    assert control.limits == head.limits == {}
+
+
+@pytest.mark.parametrize(
+    ("base", "control", "head", "status", "where"),
+    [
+        ("ok", "ok", "ok", "done", set()),
+        ("missing missing", "ok", "ok", "missing", set()),
+        ("error error", "ok", "missing", "notrun", set()),
+        ("timeout ok", "ok", "ok", "done", set()),
+        ("ok", "ok", "missing missing missing missing", "done", {"findings"}),
+        ("ok", "ok", "error error error error", "done", {"findings"}),
+        ("ok", "ok", "error ok ok ok", "done", {"once"}),
+        ("ok", "ok", "timeout ok ok ok", "done", {"flaky"}),
+        ("ok", "ok", "error ok error error", "notrun", {"flaky"}),
+    ],
+)
+def test_a_contender_that_does_not_start(base: str, control: str, head: str, status: str, where: set[str]) -> None:
+    """What breaks on base is no host that is missing, and what is missing on head only is head's doing."""
+    sides = stages.Sides(*cast("Any", [Side(GOOD, probes=p) for p in (base, head, control)] + [None]))
+    out = stages.probed("guest/tk+stock", sides, lambda text: None)
+    assert out.status == status
+    assert {key for key in ("findings", "flaky", "both", "once") if getattr(out, key)} == where
+
+
+class Modules:
+    """A suite's runner whose test ends as it is told, in turn."""
+
+    def __init__(self, *ends: Test | None) -> None:
+        self._ends = list(ends)
+
+    def module(self, contender: Any, module: str, only: Any = None) -> dict[str, Test]:
+        end = self._ends.pop(0) if len(self._ends) > 1 else self._ends[0]
+        return {} if end is None else {f"{module}.A.test": end}
+
+
+def stage_of(base: Any, head: Any) -> stages.Tests:
+    stage = stages.Tests.__new__(stages.Tests)
+    stage.base, stage.head, stage.plain, stage.jobs = base, head, cast("Any", None), 2
+    setattr(stage, "abort", lambda: None)
+    return stage
+
+
+P, F = Test("pass"), Test("fail")
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "base", "head", "where"),
+    [
+        (P, F, Modules(P), Modules(F), {"findings"}),
+        (P, F, Modules(F, P), Modules(F), {"flaky"}),
+        (P, F, Modules(P), Modules(P), {"once"}),
+        (P, Test("TIMEOUT"), Modules(P), Modules(P), {"flaky"}),
+        (P, F, Modules(P, F, P, F, P), Modules(F, P, F, P), {"both"}),
+        (F, F, Modules(F), Modules(F), {"red_base"}),
+        (F, F, Modules(P), Modules(F), {"findings"}),
+        (F, P, Modules(F), Modules(P), {"better"}),
+        (Test("skip"), P, Modules(F), Modules(F), {"agree"}),
+        (P, None, Modules(P), Modules(None), {"findings"}),
+    ],
+)
+def test_tests_are_run_again_before_they_count(ours: Test, theirs: Test | None, base: Any, head: Any, where: Any) -> None:
+    stage = stage_of(copy.deepcopy(base), copy.deepcopy(head))
+    id = "test_x.A.test"
+    out = stage.compare({id: ours}, {} if theirs is None else {id: theirs}, lambda text: None)
+    assert {k for k, v in out.as_json().items() if v and k not in ("name", "status", "compared")} == where
+
+
+def test_a_module_that_ends_outside_a_test_on_base_is_run_again_and_else_has_not_run() -> None:
+    outside = {"test_x (outside a test, after 0 tests)": Test("CRASH", detail="status 3")}
+    stage = stage_of(Modules(P), Modules(P))
+    out = stage.compare(outside, {"test_x.A.test": P}, lambda text: None)
+    assert (out.agree, out.not_run) == (1, [])
+    ends = Modules(P)
+    ends.module = lambda *_: outside  # type: ignore[assignment]
+    out = stage_of(ends, Modules(P)).compare(outside, {"test_x.A.test": P}, lambda text: None)
+    assert out.not_run == ["test_x (outside a test, after 0 tests) on base: CRASH (status 3)"]
+
+
 def judged(text: str = diff(), **more: Any) -> verdict.Judged:
-    changed = proof.File("Lib/asyncio/tasks.py", "0", [proof.Function("f", frozenset({3}))], True, {3})
+    changed = proof.File("Lib/asyncio/tasks.py", "0", [proof.Function("f", frozenset({("f:1:0", 3)}))], True, {("f:1:0", 3)})
     outcomes = more.pop("outcomes", [stages.Outcome("plain", compared=100, agree=100)])
     return verdict.Judged(parse(text.encode()), more.pop("proof", [changed]), outcomes, **more)
 
@@ -431,7 +729,17 @@ def outcome(**more: Any) -> list[stages.Outcome]:
         (judged(), "ACCEPT", 0, "nothing worse than base in 100"),
         (judged(outcomes=outcome(findings=[finding()])), "REJECT", 3, "T.01-x under plain"),
         (judged(outcomes=outcome(findings=[finding()]), selected="--quick"), "REJECT", 3, "T.01-x"),
-        (judged(outcomes=outcome(flaky=[finding()])), "INCONCLUSIVE", 6, "agreed when run again alone"),
+        (judged(outcomes=outcome(flaky=[finding()])), "INCONCLUSIVE", 6, "neither each time nor as often on base"),
+        (judged(outcomes=outcome(both=[finding()])), "ACCEPT", 0, "comes and goes on base too: T.01-x under plain"),
+        (judged(outcomes=outcome(once=[finding()])), "ACCEPT", 0, "once and never again: T.01-x under plain"),
+        (judged(outcomes=outcome(once=[finding()] * 3)), "INCONCLUSIVE", 6, "3 of 100 differed once"),
+        (judged(outcomes=outcome(not_run=["T.02: no display"])), "INCONCLUSIVE", 6, "1 did not run: T.02: no display"),
+        (
+            judged(outcomes=[*outcome(), stages.Outcome("guest/tk+stock", "notrun", "its probe ends with error")]),
+            "INCONCLUSIVE",
+            6,
+            "guest/tk+stock did not run: its probe ends with error",
+        ),
         (judged(outcomes=outcome(doubtful=[finding("removed-test")])), "INCONCLUSIVE", 6, "T.01-x"),
         (judged(outcomes=outcome(red_base=["T.01"])), "ACCEPT", 0, "nothing worse"),
         (judged(outcomes=outcome(red_base=[f"T.{n}" for n in range(6)])), "INCONCLUSIVE", 6, "red on base already"),
@@ -449,7 +757,7 @@ def outcome(**more: Any) -> list[stages.Outcome]:
             "no process was seen to load",
         ),
         (
-            judged(proof=[proof.File("Lib/asyncio/tasks.py", "0", [proof.Function("f", frozenset({3}))], True)]),
+            judged(proof=[proof.File("Lib/asyncio/tasks.py", "0", [proof.Function("f", frozenset({("f:1:0", 3)}))], True)]),
             "INCONCLUSIVE",
             6,
             "nothing ran the changed lines of f",
@@ -607,42 +915,140 @@ def test_usage(arguments: list[str], says: str, tmp_path: Path) -> None:
     assert code == 2 and says in said
 
 
-def test_an_interrupted_gate_writes_what_it_has(tmp_path: Path) -> None:
+def begun(folder: Path, stage: str) -> subprocess.Popen[str]:
+    """A gate that is in the middle of a stage, with processes of its own."""
     process = subprocess.Popen(
-        command("gate", "--results", str(tmp_path), "--stages=test_asyncio", str(EXAMPLES / "neutral.diff")),
-        env=environment(),
+        command("gate", "--results", str(folder), f"--stages={stage}", "--fresh", str(EXAMPLES / "neutral.diff")),
+        env=environment(TMPDIR=str(folder)),
         stdout=subprocess.PIPE,
         text=True,
         stdin=subprocess.DEVNULL,
     )
     assert process.stdout is not None
+    deadline = time.monotonic() + 120
     for line in process.stdout:
-        if "test_asyncio" in line:
+        if line.split()[-1:] == [stage] or line.split()[-1:] == [f"guest/{stage}+stock"]:
             break
+    while not (cells := [pid for pid, what in left(folder, process.pid).items() if "cell" in what]):
+        assert time.monotonic() < deadline, "no cell has begun"
+        time.sleep(0.01)
+    for pid in cells:
+        os.kill(pid, signal.SIGSTOP)  # it has to be ended, and does not end before by itself
+    return process
+
+
+def left(folder: Path, but: int = 0) -> dict[int, str]:
+    """What runs with `folder` for its temporary files, beside process `but`: that is all that its gate has started, whoever
+    its parent has become.  Process -> command line."""
+    found = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            place = Path("/proc") / name
+            if f"TMPDIR={folder}".encode() in (place / "environ").read_bytes().split(b"\0") and int(name) != but:
+                found[int(name)] = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue  # has ended
+    return found
+
+
+def none_left(folder: Path) -> bool:
+    """What is left has ended, or does so soon; what does not is ended here."""
+    deadline = time.monotonic() + 10
+    while (found := left(folder)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    for pid in found:
+        os.kill(pid, signal.SIGKILL)
+    return not found
+
+
+def test_an_interrupted_gate_writes_what_it_has(tmp_path: Path) -> None:
+    process = begun(tmp_path, "test_asyncio")
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=60)
     assert process.returncode == 130
     document = json.loads((tmp_path / "gate.json").read_text())
     assert document["meta"]["interrupted"] and document["verdict"] == "INCONCLUSIVE"
     assert document["stages"][0]["status"] == "interrupted"
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline and _left(process.pid):
-        time.sleep(0.1)
-    assert not _left(process.pid)
+    assert none_left(tmp_path)
 
 
-def _left(parent: int) -> list[str]:
-    """Processes of the gate's that are still there: by the interpreter's folder, which is the run's own."""
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                stat = Path(f"/proc/{name}/stat").read_text()
-            except OSError:
-                continue
-            if int(stat[stat.rindex(")") + 2 :].split()[1]) == parent:
-                found.append(name)
-    return found
+@pytest.mark.parametrize("stage", ["proof", "test_asyncio", "plain", "tk"])
+def test_a_gate_that_is_killed_leaves_no_process(stage: str, tmp_path: Path) -> None:
+    process = begun(tmp_path, stage)
+    process.kill()
+    process.communicate(timeout=60)
+    assert none_left(tmp_path)
+
+
+def test_every_process_says_which_asyncio_it_has(tmp_path: Path) -> None:
+    with Session(scale=1.0, asyncio=tmp_path) as own:
+        runner = suite.Runner(own, "*", 30.0)
+        with pytest.raises(RuntimeError, match=f"asyncio of {re.escape(str(overlay.asyncio_folder()))} and not .*{tmp_path}"):
+            runner.module(own.contender("plain"), "test_context")
+        with pytest.raises(RuntimeError, match=f"not with that of {tmp_path}"):
+            own.run_cell("plain", "T.01a-equal-deadlines")
+        with pytest.raises(RuntimeError, match="asyncio of None"):
+            own.check_asyncio(None)
+    with Session(scale=1.0, asyncio=overlay.asyncio_folder().resolve()) as own:
+        (test,) = suite.Runner(own, "*", 30.0).module(own.contender("plain"), "test_context").values()
+        assert test.outcome == "pass" and own.run_cell("plain", "T.01a-equal-deadlines").behaviour == "PASS"
+
+
+def test_what_is_known_of_base_may_not_be_there_but_not_be_broken(tmp_path: Path) -> None:
+    cache = stages.Cache(tmp_path / "new", fresh=False)
+    assert not cache.used
+    for text in ("", "{}", '{"tests": 1, "cells": {}, "plain": {}}'):
+        (tmp_path / "new" / "base.json").write_text(text)
+        with pytest.raises(UsageError, match="broken; delete .*base.json"):
+            stages.Cache(tmp_path / "new", fresh=False)
+        stages.Cache(tmp_path / "new", fresh=True)
+
+
+def test_what_is_known_of_base_depends_on_cases_and_drivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = argparse.Namespace(
+        patch=EXAMPLES / "neutral.diff", jobs=1, stages=None, quick=False, selector=[], match="*"
+    )
+    run = verb.Gate(options)
+    before = run.cache_folder()
+    assert run.cache_folder() == before
+    digest = overlay.digest
+    for name in ("scenarios", "backends"):
+        monkeypatch.setattr(overlay, "digest", lambda folder, name=name: digest(folder) + "x" * (folder.name == name))
+        assert run.cache_folder() != before
+
+
+def test_the_engine_of_a_contender_is_that_of_every_guest(tmp_path: Path) -> None:
+    """A guest that a case starts by `start_guest_run`, too: with the engine fast it would not run the patched code."""
+    with Session(scale=1.0) as own:
+        for engine in ("stock", "fast"):
+            ran = own.run_cell(f"guest/poll+{engine}", "H.01j-host-without-prepare")
+            assert (ran.behaviour, ran.engine_ran) == ("PASS", engine)
+
+
+def test_only_in_the_modules_that_a_patch_changes_its_tests_explain_a_loss() -> None:
+    def of(kind: str, what: str, head: str) -> stages.Finding:
+        return stages.Finding(kind, "test_asyncio", what, "plain", "pass", head, "it is gone")
+
+    lost, elsewhere = of("lost", "test_a.A.test", "no such test"), of("lost", "test_b.B.test", "no such test")
+    skipped, fails = of("outcome", "test_a.A.test_skip", "skip"), of("outcome", "test_a.A.test_fail", "fail (x)")
+    out = stages.Outcome("test_asyncio", findings=[lost, elsewhere, skipped, fails])
+    verb.set_aside(out, {"test_a"})
+    assert out.findings == [elsewhere, fails]
+    assert [(one.what, one.kind) for one in out.doubtful] == [(lost.what, "removed-test"), (skipped.what, "changed-test")]
+
+
+@pytest.mark.parametrize(
+    ("files", "touched"),
+    [
+        (["test_tasks.py"], {"test_tasks"}),
+        (["utils.py"], {"test_tasks", "test_locks"}),
+        (["test_tasks.py", "functional.py"], {"test_tasks", "test_locks"}),
+    ],
+)
+def test_the_test_modules_that_a_patch_changes(files: list[str], touched: set[str]) -> None:
+    run = verb.Gate.__new__(verb.Gate)
+    run.patch = parse("".join(diff(f"Lib/test/test_asyncio/{name}") for name in files).encode())
+    assert run.touched(["test_locks", "test_tasks"]) == touched
 
 
 def test_what_is_known_of_base_depends_on_all_that_a_cell_imports() -> None:
@@ -656,6 +1062,7 @@ def test_what_is_known_of_base_depends_on_all_that_a_cell_imports() -> None:
     beside = {"report", "results", "shards"}  # how suite shows what it found
     assert {f"{name}.py" for name in done.stdout.split() if name not in beside} <= set(verb.CELL_FILES)
     assert all((tree.HERE / name).is_file() for name in verb.CELL_FILES)
+    assert {path.name for path in tree.HERE.glob("*.toml")} - {"suites.toml"} <= set(verb.CELL_FILES)
 
 
 def test_examples_apply_to_this_interpreter(tmp_path: Path) -> None:
