@@ -18,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import session, verdicts
+from . import guardian, session, verdicts
 from .contenders import Contender
 from .session import Interrupted, Session
 from .suite_test import Test
@@ -138,14 +138,13 @@ class Runner:
         with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err, own._lock:
             if own._ended:
                 raise Interrupted
-            process = subprocess.Popen(
+            process = guardian.start(
                 self.program.command(contender, python, folder / "totals"),
                 cwd=work,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                start_new_session=True,
             )
             own._live.add(process.pid)
         try:
@@ -154,8 +153,7 @@ class Runner:
                 process.send_signal(signal.SIGABRT)
                 session.wait_process(process, session.DUMP_S)
         finally:
-            session.kill_group(process.pid)
-            process.wait()
+            guardian.end(process)
             with own._lock:
                 own._live.discard(process.pid)
                 interrupted = own._ended
