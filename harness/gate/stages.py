@@ -483,8 +483,9 @@ class Cells:
                 if not poor(theirs):
                     out.better.append(id)
                     continue
-                ours = base[id] = self._steady(id, ours, out)
-                if theirs.behaviour == "NOTRUN":  # it had no oracle, or what it needs did not start
+                ours, anew = self._steady(id, ours, out)
+                base[id] = ours
+                if anew or theirs.behaviour == "NOTRUN":  # it had another oracle or none, or what it needs did not start
                     theirs = head[id] = self._on(self.head, id)
             if ours.behaviour == "NOTRUN" or (theirs.behaviour == "NOTRUN" and not worse(ours, theirs)):
                 out.compared -= 1
@@ -512,16 +513,20 @@ class Cells:
             raise Interrupted
         return cell
 
-    def _steady(self, id: str, ours: Cell, out: Outcome) -> Cell:
-        """What base does when the cell that was not right on it is run again alone: the first that is right, or the last."""
+    def _steady(self, id: str, ours: Cell, out: Outcome) -> tuple[Cell, bool]:
+        """What base does when the cell that was not right on it is run again alone: the first that is right, or the last;
+        and whether that took another oracle."""
+        anew = False
         if len(out.red_base) + len(out.not_run) >= 3 * AT_MOST:
-            return ours  # more than a verdict can rest on
-        for _ in range(REPEATS):
-            self.base.forget_plain(id, only_bad=True)
+            return ours, anew  # more than a verdict can rest on
+        for number in range(REPEATS):
+            # What is wrong each time may be so because that is odd which it is compared with.
+            anew = number == REPEATS - 1
+            self.base.forget_plain(id, only_bad=not anew)
             ours = self._on(self.control, id)
             if not poor(ours):
                 break
-        return ours
+        return ours, anew
 
     def _repeat(self, id: str, ours: Cell, theirs: Cell, out: Outcome, say: Callable[[str], None]) -> None:
         kind = "behaviour" if theirs.behaviour != ours.behaviour else "teardown"

@@ -597,6 +597,8 @@ GOOD, BAD, HANGS, LOST = make("PASS"), make("FAIL"), make("TIMEOUT"), make("NOTR
         (BAD, BAD, Side(BAD), Side(BAD), {"red_base"}),
         (BAD, BAD, Side(GOOD), Side(BAD), {"findings"}),  # base was red once, head is each time
         (BAD, BAD, Side(BAD, GOOD), Side(GOOD), {"once"}),
+        (BAD, BAD, Side(BAD, BAD, GOOD), Side(GOOD), {"agree"}),  # with another oracle
+        (BAD, BAD, Side(BAD, BAD, GOOD), Side(BAD), {"findings"}),
         (BAD, GOOD, Side(BAD), Side(GOOD), {"better"}),
         (LOST, LOST, Side(LOST), Side(LOST), {"not_run"}),
         (LOST, LOST, Side(GOOD), Side(GOOD), {"agree"}),
