@@ -267,7 +267,8 @@ def attempt(adapter: adapters.Adapter, case: Any, spec: dict[str, Any], folder: 
         del error
     if context.lacks is not None:
         result.update(status="unsupported", message=context.lacks)
-    if result["status"] == "unsupported" and context.failed is not None:
+    # What a check in a callback raises a toolkit, or the case itself, may have caught.
+    if result["status"] in ("ok", "unsupported") and context.failed is not None:
         result.update(status="check", message=context.failed)
     result["seconds"] = time.perf_counter() - started
     result["events"] = context.events

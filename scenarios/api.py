@@ -97,7 +97,8 @@ class CaseContext(Protocol):
         """
 
     def check(self, condition: object, message: str, **values: Any) -> None:
-        """Raise `CheckFailed` with `message` and the values when `condition` is false."""
+        """Raise `CheckFailed` with `message` and the values when `condition` is false.  The case has failed then, whoever
+        catches that: a callback of the host's, a hook, a task that nobody awaits."""
 
     def measure(self, name: str, value: float, unit: str) -> None:
         """Record a figure in the result's detail (never compared)."""

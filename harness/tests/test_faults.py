@@ -77,6 +77,12 @@ def test_lacking_ability_is_unsupported(harness: Harness) -> None:
     assert ran.code == 0
 
 
+def test_check_that_somebody_caught_fails(harness: Harness) -> None:
+    ran = harness("run", "plain::X.86*")
+    assert ran.code == 3
+    assert (ran.cells[0]["behaviour"], ran.cells[0]["reason"]) == ("FAIL", "seen by nobody (number=8)")
+
+
 def test_what_failed_before_an_ability_was_lacking_fails(harness: Harness) -> None:
     """Regression: the ability made it UNSUPPORTED."""
     ran = harness("run", f"{F}declares::X.8[78]*", "plain::X.87*")
