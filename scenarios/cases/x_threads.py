@@ -7,12 +7,14 @@ import concurrent.futures
 import contextvars
 import functools
 import gc
+import signal
 import threading
 import time
 import weakref
 from typing import Any
 
 from ..api import CaseContext, case
+from ..hostside import QueueHost
 from ..support import from_thread, iterations, outcome, settle, socket_pair
 
 VAR: contextvars.ContextVar[str] = contextvars.ContextVar("VAR", default="unset")
@@ -222,7 +224,7 @@ def wrong_thread(t: CaseContext) -> None:
     t.run(main, debug=True)
 
 
-def _second_loop(t: CaseContext, actor: str, rounds: int) -> str:
+def _second_loop(t: CaseContext, actor: str, rounds: int, ticked: threading.Event) -> str:
     async def main() -> str:
         loop = asyncio.get_running_loop()
         with socket_pair() as (a, b):
@@ -232,31 +234,122 @@ def _second_loop(t: CaseContext, actor: str, rounds: int) -> str:
                 t.log("received", (await loop.sock_recv(a, 10)).decode(), actor=actor)
                 await sending
         t.log("worker", await asyncio.to_thread(lambda: "in a thread of a thread"), actor=actor)
+        t.log("the first loop went on", await asyncio.to_thread(ticked.wait, 10 * t.scale), actor=actor)
         return actor
 
     return asyncio.run(main())
 
 
 @case(
-    "X.06-plain-loop-on-a-second-thread",
+    "X.06a-plain-loop-on-a-second-thread",
     "An ordinary `asyncio.run` on a second thread works beside the loop, and neither sees the other.",
     needs="threads",
     rejects="a running loop, hooks or signals that are the process's instead of the thread's",
 )
 async def second_thread(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
-    future = loop.run_in_executor(None, _second_loop, t, "second", 10)
+    ticked = threading.Event()
+    future = loop.run_in_executor(None, _second_loop, t, "second", 10, ticked)
     ticks = 0
     while not future.done():
         await asyncio.sleep(0.001)
         ticks += 1
+        if ticks == 3:
+            ticked.set()
     t.log("second loop", await future)
-    t.check(ticks > 2, "the first loop stood still", ticks=ticks)
+    t.check(ticked.is_set(), "the first loop stood still", ticks=ticks)
     t.log("still mine", asyncio.get_running_loop() is loop)
 
 
 @case(
-    "X.07-loops-that-talk",
+    "X.06b-guest-on-a-second-thread",
+    "A guest that is started on a second thread lives and ends there, and takes nothing of the main thread's: no running "
+    "loop, no signal's handler or wakeup descriptor.",
+    needs="start_guest_run threads signals",
+    oracle="own",
+    rejects="a guest that counts on the main thread; mutant wakeup-fd-taken-on-any-thread",
+)
+def guest_on_a_second_thread(t: CaseContext) -> None:
+    ended: list[tuple[bool, ...]] = []
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def second() -> None:
+        here = threading.get_ident()
+        host = QueueHost(t)
+
+        async def main() -> tuple[bool, ...]:
+            loop = asyncio.get_running_loop()
+            waiting.set()
+            worker = await loop.run_in_executor(None, lambda: go_on.wait(10 * t.scale) and threading.get_ident())
+            await asyncio.sleep(0.002)
+            return loop is guest.loop, threading.get_ident() == here, worker not in (False, here)
+
+        guest = host.start(main)
+        ended.append((*host.result(), guest.loop.is_closed()))
+
+    handler = signal.getsignal(signal.SIGINT)
+    thread = from_thread(second)
+    t.check(waiting.wait(10 * t.scale), "the guest did not begin")
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        t.check(False, "a loop runs on the main thread")
+    t.check(signal.getsignal(signal.SIGINT) is handler, "the main thread's handler of SIGINT is another one")
+    fd = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(fd)
+    t.check(fd == -1, "the wakeup descriptor was taken")
+    go_on.set()
+    thread.join(10 * t.scale)
+    t.check(ended == [(True, True, True, True)], "loop, thread, worker, closed", ended=ended)
+
+
+@case(
+    "X.07b-guests-that-talk",
+    "Two guests on two threads pass a ball to each other, and each stays on its own thread.",
+    needs="start_guest_run threads",
+    oracle="own",
+    rejects="a guest that is the process's instead of the thread's, or a wake that goes to the wrong one; "
+    "mutant one-guest-a-process",
+)
+def guests_that_talk(t: CaseContext) -> None:
+    rounds = 50
+    ended: dict[int, tuple[int, bool]] = {}
+    loops: dict[int, asyncio.AbstractEventLoop] = {}
+    balls: list[asyncio.Queue[int]] = [asyncio.Queue(), asyncio.Queue()]
+    begun, both = threading.Event(), threading.Barrier(2)
+
+    def play(me: int) -> None:
+        here = threading.get_ident()
+        host = QueueHost(t)
+
+        async def main() -> tuple[int, bool]:
+            ball, at_home = 0, True
+            for _ in range(rounds):
+                if me == 0:
+                    loops[1].call_soon_threadsafe(balls[1].put_nowait, ball)
+                ball = await balls[me].get() + 1
+                if me == 1:
+                    loops[0].call_soon_threadsafe(balls[0].put_nowait, ball)
+                at_home = at_home and threading.get_ident() == here and asyncio.get_running_loop() is loops[me]
+            return ball, at_home
+
+        if me == 1:
+            begun.wait(10 * t.scale)  # one after the other, and both alive
+        loops[me] = host.start(main).loop
+        begun.set()
+        both.wait(10 * t.scale)
+        ended[me] = host.result()
+
+    threads = [from_thread(functools.partial(play, me)) for me in range(2)]
+    for thread in threads:
+        thread.join(15 * t.scale)
+    t.check(ended == {0: (2 * rounds, True), 1: (2 * rounds - 1, True)}, "the ball, and each at home", ended=ended)
+
+
+@case(
+    "X.07a-loops-that-talk",
     "Two loops on two threads hand coroutines and results to each other by `run_coroutine_threadsafe`.",
     needs="threads",
     rejects="a wake that goes to the wrong loop",
