@@ -121,7 +121,9 @@ class LeaksThread(Good):
 class LeaksChild(Good):
     def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
         if "trivial" not in main.__qualname__:
-            _kept.append(subprocess.Popen([sys.executable, "-c", "import time; time.sleep(1000)"]))
+            # In a group of its own: what is left of the cell's group is looked for elsewhere.
+            program = "import os, time; parent = os.getppid()\nwhile os.getppid() == parent: time.sleep(0.1)"
+            _kept.append(subprocess.Popen([sys.executable, "-c", program], start_new_session=True))
         return super().run(main)
 
 

@@ -133,7 +133,7 @@ def stray(t: CaseContext) -> None:
     subprocess.run(["sh", "-c", "sleep 100 &"], check=True)
 
 
-@case("X.86-fails-in-a-callback", "A check fails in a hook whose caller takes no notice.", oracle="own")
+@case("X.84-fails-in-a-callback", "A check fails in a hook whose caller takes no notice.", oracle="own")
 def fails_in_a_callback(t: CaseContext) -> None:
     try:
         t.check(False, "seen by nobody", number=8)

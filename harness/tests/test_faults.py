@@ -78,7 +78,7 @@ def test_lacking_ability_is_unsupported(harness: Harness) -> None:
 
 
 def test_check_that_somebody_caught_fails(harness: Harness) -> None:
-    ran = harness("run", "plain::X.86*")
+    ran = harness("run", "plain::X.84*")
     assert ran.code == 3
     assert (ran.cells[0]["behaviour"], ran.cells[0]["reason"]) == ("FAIL", "seen by nobody (number=8)")
 
