@@ -618,6 +618,14 @@ def test_cells_are_run_again_before_they_count(ours: Cell, theirs: Cell, control
     assert out.compared == (0 if where in ({"not_run"}, set()) else 1)
 
 
+def test_which_of_many_differences_are_run_again_is_no_chance() -> None:
+    ids = [f"T.{number:02}-x" for number in range(2 * stages.AT_MOST)]
+    base, head, control = Side(GOOD), Side(BAD), Side(GOOD)
+    stage = stages.Cells("plain", stages.Sides(*cast("Any", (base, head, control, None))), 2)
+    out = stage.compare(dict.fromkeys(ids, GOOD), dict.fromkeys(reversed(ids), BAD), lambda text: None)
+    assert [one.what for one in out.findings] == ids[: stages.AT_MOST] and out.unrepeated == ids[stages.AT_MOST :]
+
+
 def test_an_oracle_that_base_itself_never_meets_again_is_made_anew() -> None:
     control = Side(BAD, BAD, BAD, GOOD)
     out, base = compared(GOOD, BAD, control, Side(BAD))
