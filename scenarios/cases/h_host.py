@@ -472,7 +472,7 @@ async def host_order(t: CaseContext) -> None:
     "Keys typed while the guest is busy all arrive, in their order.",
     needs="host window input",
     oracle="own",
-    rejects="a guest that drops or reorders the host's events",
+    rejects="a guest that drops or reorders the host's events; mutant tk-turn-in-idle-call",
 )
 async def input_order(t: CaseContext) -> None:
     busy = True

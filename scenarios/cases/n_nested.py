@@ -644,8 +644,7 @@ async def process_events(t: CaseContext) -> None:
     "never ends.",
     needs="host loop nested timer idle flood",
     oracle="own",
-    rejects="a guest that is always ready in the eyes of the host's pump, on a host whose own idle work is not; "
-    "mutant tk-turn-in-idle-call",
+    rejects="a guest that is always ready in the eyes of the host's pump, on a host whose own idle work is not",
 )
 def process_events_busy(t: CaseContext) -> None:
     busy = 0.4
