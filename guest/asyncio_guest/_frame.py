@@ -49,6 +49,9 @@ def swap_in(loop: Any) -> Callable[[], None]:
         events._set_running_loop(loop)
         return _no_loop
     task = tasks.current_task(outer)
+    if outer is loop and task is not None:
+        tasks._leave_task(loop, task)
+        return functools.partial(_step_on, loop, task)
     hooks = sys.get_asyncgen_hooks()
     depth = sys.get_coroutine_origin_tracking_depth()
     try:
@@ -67,6 +70,13 @@ def swap_in(loop: Any) -> Callable[[], None]:
 
 def _no_loop() -> None:
     events._set_running_loop(None)
+
+
+def _step_on(loop: Any, task: Any) -> None:
+    """Go on with the first step of `task`; not when its guest has ended meanwhile, where the current task goes with the
+    running loop (3.14)."""
+    if sys.version_info < (3, 14) or events._get_running_loop() is loop:
+        tasks._enter_task(loop, task)
 
 
 def _swap_out(outer: Any, task: Any, hooks: Any, depth: int) -> None:

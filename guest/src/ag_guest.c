@@ -563,7 +563,9 @@ turn_locked(ag_guest *g)
     }
     g->turn_result = AG_DONE;
     if (enter_loop(g, &before) < 0) {
+        /* A signal's exception, where what has to be left and entered is Python. */
         ask_on_stop(g, take_exception());
+        g->turn_result = g->over ? AG_DONE : AG_MORE;
         r = NULL;
     } else {
         r = PyObject_CallOneArg(g->state->frame_turn, (PyObject *)g);
@@ -821,6 +823,20 @@ ag_guest_detach(ag_guest *g)
     Py_CLEAR(g->on_done);
 }
 
+/* asyncio.tasks.current_task(loop), in C: before 3.12, when it was Python, its dict's get(loop). */
+static PyObject *
+find_current_task(PyObject *tasks)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    return PyObject_GetAttrString(tasks, "current_task");
+#else
+    PyObject *all = PyObject_GetAttrString(tasks, "_current_tasks");
+    PyObject *get = all != NULL ? PyObject_GetAttrString(all, "get") : NULL;
+    Py_XDECREF(all);
+    return get;
+#endif
+}
+
 int
 ag_guest_attach(ag_guest *g)
 {
@@ -832,7 +848,7 @@ ag_guest_attach(ag_guest *g)
         return -1;
     }
     g->get_running_loop = PyObject_GetAttr(g->state->events, g->state->s__get_running_loop);
-    g->current_task = PyObject_GetAttr(g->state->tasks, g->state->s_current_task);
+    g->current_task = find_current_task(g->state->tasks);
     if (g->get_running_loop == NULL || g->current_task == NULL || ag_loop_look(g) < 0 || ag_engine_probe(g) < 0) {
         return -1;
     }

@@ -53,7 +53,6 @@
     X(call_at)              \
     X(call_soon)            \
     X(close)                \
-    X(current_task)         \
     X(Handle)               \
     X(fileno)               \
     X(get_debug)            \

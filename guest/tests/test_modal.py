@@ -253,6 +253,39 @@ def test_a_task_that_a_host_callback_steps_does_not_kill_those_of_the_guest(queu
     assert log == ["other"] * 3 and seen == [True]
 
 
+def test_an_error_while_the_task_is_put_aside_ends_the_main_task(
+    queue_host: QueueHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal's exception in there took the guest away from under its main task: GuestLost."""
+    cleaned: list[str] = []
+
+    def interrupted(*_: Any) -> None:
+        monkeypatch.undo()
+        raise LookupError("from a signal")
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        stepping = asyncio.create_task(asyncio.sleep(0))
+        await stepping
+
+        def from_host() -> None:
+            loop.call_soon_threadsafe(lambda: None)
+            asyncio.tasks._enter_task(loop, stepping)
+            monkeypatch.setattr(asyncio.tasks, "_leave_task", interrupted)
+            _nested(queue_host, lambda: bool(cleaned))
+            asyncio.tasks._leave_task(loop, stepping)
+
+        queue_host.call(from_host)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cleaned.append("main")
+
+    with pytest.raises(LookupError, match="from a signal"):
+        queue_host.run(main())
+    assert cleaned == ["main"]
+
+
 def test_host_without_callbacks() -> None:
     """A bare guest cannot be called back."""
     loop = asyncio.new_event_loop()
