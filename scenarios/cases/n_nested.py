@@ -624,9 +624,11 @@ async def process_events(t: CaseContext) -> None:
         t.driver.call_from_host(lambda: order.append("host"))
         inside = True
         began = time.monotonic()
-        while "host" not in order and time.monotonic() < began + 2 * t.scale:
-            t.driver.process_events()
-        inside = False
+        try:
+            while "host" not in order and time.monotonic() < began + 2 * t.scale:
+                t.driver.process_events()
+        finally:
+            inside = False
         t.check(order == ["host"], "the pump did not serve the host alone", order=order)
         await asyncio.sleep(0)
         t.check(order == ["host", "guest"], "the guest's callback was lost", order=order)
