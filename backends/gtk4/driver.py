@@ -165,9 +165,16 @@ class Gtk4Driver(WindowDriver, GlibDriver):
             nonlocal count
             if ctypes.cast(event, ctypes.POINTER(ctypes.c_int))[0] == PROPERTY_NOTIFY:
                 count += 1
-                if not stopped:
+                if not stopped and count % BATCH:
                     post()
+                elif not stopped:
+                    GLib.timeout_add(0, again)
             return False
+
+        def again() -> bool:
+            if not stopped:
+                post()
+            return GLib.SOURCE_REMOVE
 
         handler = display.connect("xevent", received)
 
@@ -223,6 +230,9 @@ class Gtk4Driver(WindowDriver, GlibDriver):
 
 PROPERTY_NOTIFY = 28
 """The type of the X event."""
+BATCH = 100
+"""Every so many events of a flood the next one waits for the main loop: GDK stays in its queue while anything is there,
+and a flood answered from there alone holds the host itself up for as long as it happens to."""
 
 
 class _Dialog:
