@@ -187,6 +187,26 @@ class Session:
 
     # -- processes
 
+    def begin(self, command: Sequence[str | Path], **options: Any) -> subprocess.Popen[Any]:
+        """Start a process that `abort` kills and that does not outlive this one (`guardian.start`), with nothing on its stdin.
+
+        Give it to `end`.  Raises Interrupted after `abort`.
+        """
+        with self._lock:
+            if self._ended:
+                raise Interrupted
+            process = guardian.start(command, stdin=subprocess.DEVNULL, **options)
+            self._live.add(process.pid)
+        return process
+
+    def end(self, process: subprocess.Popen[Any]) -> bool:
+        """Kill what is left of what `begin` started.  True after `abort`: what it said then counts for nothing."""
+        with self._lock:
+            self._live.discard(process.pid)
+            interrupted = self._ended
+        guardian.end(process)
+        return interrupted
+
     def contender(self, name: str) -> Contender:
         """The parsed contender.  Raises UsageError."""
         if name not in self._parsed:
@@ -266,19 +286,14 @@ class Session:
             spec["started_fd"] = started
             (folder / "spec.json").write_text(json.dumps(spec))
             with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
-                with self._lock:
-                    if self._ended:
-                        raise Interrupted
-                    process = guardian.start(
-                        command,
-                        cwd=folder,
-                        env=self.environment(contender, display),
-                        stdin=subprocess.DEVNULL,
-                        stdout=out,
-                        stderr=err,
-                        pass_fds=[started],
-                    )
-                    self._live.add(process.pid)
+                process = self.begin(
+                    command,
+                    cwd=folder,
+                    env=self.environment(contender, display),
+                    stdout=out,
+                    stderr=err,
+                    pass_fds=[started],
+                )
         except BaseException:
             os.close(read)
             raise
@@ -295,14 +310,11 @@ class Session:
                 self._dump(process)
         finally:
             os.close(read)
-            with self._lock:
-                self._live.discard(process.pid)
-                interrupted = self._ended
-            if process.poll() is not None and not interrupted:
+            if process.poll() is not None and not self._ended:
                 deadline = time.monotonic() + 0.5
                 while (strays := group_members(process.pid)) and time.monotonic() < deadline:
                     time.sleep(0.02)
-            guardian.end(process)
+            interrupted = self.end(process)
         if interrupted:
             raise Interrupted
         raw = self._read(folder)

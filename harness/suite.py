@@ -22,7 +22,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import contenders, guardian, report, results, session, shards, suite_program, suite_pytest, tree
+from . import contenders, report, results, session, shards, suite_program, suite_pytest, tree
 from .contenders import Contender
 from .session import Interrupted, Session
 from .suite_cell import CLASSES, PACKAGE
@@ -148,19 +148,15 @@ class Runner:
                 environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         (folder / "spec.json").write_text(json.dumps(spec))
         try:
-            with open(folder / "output", "wb") as output, own._lock:
-                if own._ended:
-                    raise Interrupted
-                process = guardian.start(
+            with open(folder / "output", "wb") as output:
+                process = own.begin(
                     [str(own.interpreter(contender)), "-m", f"{tree.PACKAGE}.suite_cell", str(folder / "spec.json")],
                     cwd=folder,
                     env=environment,
-                    stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     pass_fds=[write],
                 )
-                own._live.add(process.pid)
         except BaseException:
             os.close(read)
             raise
@@ -193,10 +189,7 @@ class Runner:
                     done = True
         finally:
             os.close(read)
-            guardian.end(process)
-            with own._lock:
-                own._live.discard(process.pid)
-                interrupted = own._ended
+            interrupted = own.end(process)
         if interrupted:
             raise Interrupted
         output_text = session.tail(folder / "output", 6000)

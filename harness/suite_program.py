@@ -12,13 +12,12 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import guardian, session, verdicts
+from . import session, verdicts
 from .contenders import Contender
 from .session import Interrupted, Session
 from .suite_test import Test
@@ -135,28 +134,16 @@ class Runner:
             runtime.mkdir(0o700)
             environment["XDG_RUNTIME_DIR"] = str(runtime)
         began = time.monotonic()
-        with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err, own._lock:
-            if own._ended:
-                raise Interrupted
-            process = guardian.start(
-                self.program.command(contender, python, folder / "totals"),
-                cwd=work,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-            )
-            own._live.add(process.pid)
+        with open(folder / "stdout", "wb") as out, open(folder / "stderr", "wb") as err:
+            command = self.program.command(contender, python, folder / "totals")
+            process = own.begin(command, cwd=work, env=environment, stdout=out, stderr=err)
         try:
             ended = session.wait_process(process, self.timeout)
             if not ended:
                 process.send_signal(signal.SIGABRT)
                 session.wait_process(process, session.DUMP_S)
         finally:
-            guardian.end(process)
-            with own._lock:
-                own._live.discard(process.pid)
-                interrupted = own._ended
+            interrupted = own.end(process)
         if interrupted:
             raise Interrupted
         seconds = round(time.monotonic() - began, 2)
