@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import results, tree
+from .selftest import loops
 from .selftest.mutants import load as load_mutants
 from .tree import UsageError
 from .verdicts import BAD
@@ -46,9 +47,9 @@ def coverage(cases: dict[str, Any], patterns: Iterable[str], folder: Path | None
         raise UsageError(f"the catalogue is not there: {error}") from error
     verdicts, failing = proved(folder), peers(folder)
     by_case: dict[str, list[str]] = {}
-    for mutant in load_mutants().values():
-        if mutant.case is not None:
-            by_case.setdefault(mutant.case, []).append(mutant.name)
+    for fault in (*load_mutants().values(), *loops.load().values()):
+        if fault.case is not None:
+            by_case.setdefault(fault.case, []).append(fault.name)
     patterns = [p.rpartition("::")[2] or "*" for p in patterns] or ["*"]
     found = []
     for item in catalogue.values():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import fnmatch
 import json
 from collections.abc import Callable
@@ -11,11 +12,13 @@ from typing import Any
 import pytest
 
 from harness import results, selftest, tree
+from harness.selftest import loops
 from harness.selftest.mutants import CannotBuild, load, make_site
 from harness.tree import UsageError
 
 Harness = Callable[..., Any]
 MUTANTS = load()
+LOOPS = loops.load()
 
 
 @pytest.mark.parametrize("name", MUTANTS)
@@ -44,6 +47,46 @@ def test_cases_say_what_they_reject() -> None:
     for mutant in MUTANTS.values():
         if mutant.case is not None:
             assert f"mutant {mutant.name}" in cases[mutant.case].rejects, mutant.name
+
+
+def test_broken_loops_name_cases_that_need_no_guest() -> None:
+    cases = tree.load_cases()
+    for fault in LOOPS.values():
+        assert fault.case in cases, fault.name
+        assert (tree.TOP / fault.file).exists(), fault.name
+    assert not LOOPS.keys() & MUTANTS.keys()
+
+
+def test_broken_loop_is_declared_with_cases_and_what_they_see() -> None:
+    with pytest.raises(ValueError, match="needs cases"):
+        loops.broken("no case")
+    with pytest.raises(ValueError, match="needs cases"):
+        loops.broken("passes", "T.01a-equal-deadlines", sees=("PASS",))
+
+
+def test_fault_is_put_in_once() -> None:
+    class Owner:
+        def method(self) -> int:
+            return 1
+
+    for _ in range(2):
+        loops.patch(Owner, "method", lambda old: lambda self: old(self) + 1)
+    assert Owner().method() == 2
+
+
+def test_broken_loop_is_caught_by_each_case_and_a_sound_one_is_missed(
+    tmp_path: Path,
+) -> None:
+    site = tree.site()
+    if site is None:
+        pytest.skip("not built")
+    early = LOOPS["loop-early-timers-t02a"]
+    useless = loops.LoopFault("loop-none-t02a", "none", loops.SOUND, early.case, ("FAIL",))
+    bench = selftest.Bench(tmp_path, site, 1)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        futures = selftest.submit(bench, pool, [early, useless])
+        done = {one.mutant.name: one.verdict for future in futures for one in future.result()}
+    assert done == {early.name: "CAUGHT", useless.name: "MISSED"}
 
 
 def test_text_that_went_is_told() -> None:
