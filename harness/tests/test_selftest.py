@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from harness import results, selftest, tree
+from harness import coverage, results, selftest, tree
 from harness.selftest import loops
 from harness.selftest.mutants import CannotBuild, load, make_site
 from harness.tree import UsageError
+from harness.verdicts import Cell
 
 Harness = Callable[..., Any]
 MUTANTS = load()
@@ -212,3 +213,14 @@ def test_coverage_maps_items_to_what_is_rejected(harness: Harness) -> None:
     assert len(items) >= 183
     text = harness("list", "--coverage", "Z.01").out
     assert "Z.01a-result" in text and "descriptor-leaked" in text and "T.01" not in text
+
+
+def test_coverage_knows_what_peers_are_expected_to_fail_unless_they_ran(tmp_path: Path) -> None:
+    cases = ["C.03c-cancel-lets-go", "C.05b-threadsafe-wakes"]
+    assert coverage.peers(tmp_path, cases) == {cases[0]: ["peer/qasync (expected)"]}
+    cells = [
+        Cell("peer/qasync", case, "3.11.2", None, None, None, "MUST", behaviour, [], None, "", 0.1, {}, "again")
+        for case, behaviour in zip(cases, ("PASS", "FAIL"))
+    ]
+    results.write(tmp_path / "conformance.json", results.document(cells, exit_code=3))
+    assert coverage.peers(tmp_path, cases) == {cases[1]: ["peer/qasync"]}
