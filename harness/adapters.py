@@ -381,7 +381,13 @@ class Factory(_NoApi):
             if "loop_factory" in options:  # somebody's loop cannot be made of another one
                 raise tree.scenarios("api").Unsupported("loop_factory")
             with asyncio.Runner(loop_factory=self._theirs.new_loop, **options) as runner:
-                return runner.run(main(*args))
+                # As asyncio.run does, and a Runner with a factory does not: child watchers are attached by this.
+                asyncio.set_event_loop(runner.get_loop())
+                try:
+                    return runner.run(main(*args))
+                finally:
+                    runner.close()
+                    asyncio.set_event_loop(None)
         if "loop_factory" in options and "loop_factory" not in inspect.signature(theirs).parameters:
             raise tree.scenarios("api").Unsupported("loop_factory")
         return cast("T", theirs(main(*args), **options))
