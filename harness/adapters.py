@@ -372,6 +372,8 @@ class Factory(_NoApi):
         return cast("T", await self._theirs.modal(fn, *args))
 
     def counters(self) -> dict[str, int]:
+        if not hasattr(self._theirs, "counters"):  # cases ask for them that do not need them
+            return super().counters()
         return dict(self._theirs.counters())
 
     def run(self, main: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
