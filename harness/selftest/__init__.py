@@ -208,28 +208,32 @@ class Bench:
             return Seen("red", line[:500], frozenset({"red"}))
         return Seen("error", f"pytest ended with {status}: {' '.join(said[-5:])[:1500]}")
 
-    def detect(self, mutant: Mutant, where: Path, *, fault: bool) -> Seen:
-        """Run the detector of a mutant, with or without the fault."""
+    def detect(self, mutants: Sequence[Mutant], where: Path, *, fault: bool) -> list[Seen]:
+        """Run the detectors of mutants that are one change, with or without it."""
         try:
-            if mutant.by_test:
-                return self.test(mutant.detector, where, make_tree(mutant, where) if fault else tree.TOP)
-            site = make_site(mutant, self.site, where) if fault else self.site
-            return self.cells([mutant.detector], where, site)[mutant.detector]
+            if mutants[0].by_test:
+                top = make_tree(mutants[0], where) if fault else tree.TOP
+                return [self.test(mutant.detector, where, top) for mutant in mutants]
+            site = make_site(mutants[0], self.site, where) if fault else self.site
+            seen = self.cells([mutant.detector for mutant in mutants], where, site)
+            return [seen[mutant.detector] for mutant in mutants]
         except CannotBuild as error:
-            return Seen("error", str(error))
+            return [Seen("error", str(error))] * len(mutants)
 
-    def judge(self, mutant: Mutant, green: Seen) -> Result:
-        """Run the detector with the fault; `green` is how it ended without."""
+    def judge(self, mutants: Sequence[Mutant], green: Sequence[Seen]) -> list[Result]:
+        """Run the detectors of one change with it; `green` is how each ended without."""
         began = time.monotonic()
-        result = Result(mutant, green, [])
+        done = [Result(mutant, seen, []) for mutant, seen in zip(mutants, green, strict=True)]
         for attempt in range(self.attempts):
-            where = self.folder / f"{mutant.name}-{attempt}"
-            result.times.append(self.detect(mutant, where, fault=True))
+            where = self.folder / f"{mutants[0].name}-{attempt}"
+            for result, seen in zip(done, self.detect(mutants, where, fault=True), strict=True):
+                result.times.append(seen)
             shutil.rmtree(where / "site", ignore_errors=True)
-            if result.verdict == "INVALID":
+            if all(result.verdict == "INVALID" for result in done):
                 break
-        result.seconds = time.monotonic() - began
-        return result
+        for result in done:
+            result.seconds = (time.monotonic() - began) / len(done)
+        return done
 
     def without_loops(self, faults: Sequence[loops.LoopFault], name: str) -> dict[str, Seen]:
         """The green cells of these faults of loops: each again that is not green, for the machine may be busy."""
@@ -258,15 +262,15 @@ class Bench:
             result.seconds = (time.monotonic() - began) / len(done)
         return done
 
-    def judge_after(self, mutant: Mutant, green: concurrent.futures.Future[Seen]) -> list[Result]:
-        """`judge`, once the run without the fault is over."""
-        return [self.judge(mutant, green.result())]
+    def judge_after(self, mutants: Sequence[Mutant], green: Sequence[concurrent.futures.Future[Seen]]) -> list[Result]:
+        """`judge`, once the runs without the fault are over."""
+        return self.judge(mutants, [one.result() for one in green])
 
     def without(self, mutant: Mutant) -> Seen:
         """The detector without the fault."""
         seen = Seen("error", "did not run")
         for attempt in range(GREEN_ATTEMPTS):
-            seen = self.detect(mutant, self.folder / f"{mutant.name}-green-{attempt}", fault=False)
+            [seen] = self.detect([mutant], self.folder / f"{mutant.name}-green-{attempt}", fault=False)
             if seen.green:
                 break
         return seen
@@ -308,6 +312,9 @@ def submit(
 ) -> list[concurrent.futures.Future[list[Result]]]:
     """Start all of it, what must be green first: nothing in the pool waits for what comes after it."""
     mutants = [fault for fault in faults if isinstance(fault, Mutant)]
+    changes: dict[tuple[str, str, str], list[Mutant]] = {}
+    for mutant in mutants:
+        changes.setdefault(mutant.change, []).append(mutant)
     modules: dict[str, list[loops.LoopFault]] = {}
     contenders: dict[str, list[loops.LoopFault]] = {}
     for fault in faults:
@@ -317,7 +324,7 @@ def submit(
     # One green run for all mutants of one detector, and one for all loops of a module.
     green = {m.detector: pool.submit(bench.without, m) for m in {m.detector: m for m in mutants}.values()}
     sound = {file: pool.submit(bench.without_loops, these, Path(file).stem) for file, these in modules.items()}
-    futures = [pool.submit(bench.judge_after, m, green[m.detector]) for m in mutants]
+    futures = [pool.submit(bench.judge_after, these, [green[m.detector] for m in these]) for these in changes.values()]
     return futures + [pool.submit(bench.judge_loop, these, sound[these[0].file]) for these in contenders.values()]
 
 

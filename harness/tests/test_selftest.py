@@ -135,6 +135,17 @@ def test_broken_table(tmp_path: Path, text: str, says: str) -> None:
         load(path)
 
 
+def test_a_fault_with_several_detectors_is_a_mutant_for_each(tmp_path: Path) -> None:
+    path = tmp_path / "mutants.toml"
+    path.write_text(
+        '[[mutant]]\nname="a"\nfault="f"\nfile="x.c"\nold="o"\nnew="n"\n'
+        'detector=["guest/poll::T.01a-x", "guest/tk::H.05b-y-z"]\nsees=["FAIL"]\n'
+    )
+    made = load(path)
+    assert [(m.name, m.detector) for m in made.values()] == [("a", "guest/poll::T.01a-x"), ("a-h05b", "guest/tk::H.05b-y-z")]
+    assert len({m.change for m in made.values()}) == 1
+
+
 def result(without: str, with_fault: str, words: str = "") -> selftest.Result:
     seen = selftest.Seen(with_fault, "", frozenset(words.split()))
     return selftest.Result(MUTANTS["descriptor-leaked"], selftest.Seen(without, ""), [seen])
@@ -173,13 +184,13 @@ def test_a_detector_is_asked_each_time(
 ) -> None:
     ends = iter(seen)
 
-    def detect(self: Any, mutant: Any, where: Path, *, fault: bool) -> selftest.Seen:
+    def detect(self: Any, mutants: Any, where: Path, *, fault: bool) -> list[selftest.Seen]:
         what = next(ends)
-        return selftest.Seen(what, "", frozenset([what]))
+        return [selftest.Seen(what, "", frozenset([what]))]
 
     monkeypatch.setattr(selftest.Bench, "detect", detect)
     bench = selftest.Bench(tmp_path, tmp_path, 3)
-    judged = bench.judge(MUTANTS["timer-early"], selftest.Seen("PASS", ""))
+    [judged] = bench.judge([MUTANTS["timer-early"]], [selftest.Seen("PASS", "")])
     assert (judged.verdict, len(judged.times)) == (verdict, asked)
     assert judged.as_json()["caught"] == seen[:asked].count("FAIL")
 
