@@ -79,7 +79,10 @@ examples:
                                         a quarter of the modules; put together by: merge
   suite janus                           another project's tests (suites.toml has the list)
   suite pytest guest/tk --folder DIR --files 'tests/test_*.py'
-                                        any pytest suite, as it is
+                                        any pytest suite, as it is; run the harness with the python of the virtual
+                                        environment (with system packages) that has what the suite needs
+  suite pytest guest/tk --folder DIR -m 'tests/test_a.py::*' --pytest-args '-o addopts= -k asyncio'
+                                        a part of it, and without the options that it sets for itself
   suite program FILE.py guest/tk --program-args '--port 0'
                                         any program, as it is: exit status and output
 
@@ -237,6 +240,7 @@ def add_suite_arguments(verb: argparse.ArgumentParser) -> None:
     add("--timeout-scale", type=float, default=1.0, metavar="F", help="factor on all watchdogs")
     add("--results", type=Path, default=None, metavar="DIR", help="folder of results (default: results/latest)")
     add("--json", type=Path, metavar="FILE", help="also write the results here")
+    add("--expect", type=Path, metavar="FILE", help="known differences, beside those of harness/expectations")
     add("-v", "--verbose", action="store_true", help="every difference with its traceback")
 
 
@@ -246,7 +250,8 @@ def add_foreign_arguments(verb: argparse.ArgumentParser) -> None:
     add("--folder", type=Path, metavar="DIR", help="suite pytest: the folder in which pytest would be started")
     add("--files", action="append", default=[], metavar="GLOB", help="suite pytest: test files below it (repeatable)")
     add("--program-args", default="", metavar="ARGS", help="suite program: its arguments, in one string")
-    add("--pytest-args", default="", metavar="ARGS", help="more arguments for pytest, in one string")
+    add("--pytest-args", default="", metavar="ARGS", help="more arguments for pytest, in one string (PYTEST_DISABLE_PLUGIN_AUTOLOAD "
+        "in the environment holds too)")
 
 
 def default_jobs() -> int:
@@ -435,6 +440,7 @@ def suite_options(options: argparse.Namespace) -> argparse.Namespace:
         timeout_scale=options.timeout_scale,
         results=options.results,
         json=options.json,
+        expect=None,
         verbose=options.verbose,
         folder=None,
         files=[],

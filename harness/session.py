@@ -15,6 +15,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import threading
 import time
@@ -218,6 +219,13 @@ class Session:
         if self._python is not None and contender.environment is None:
             return self._python
         return tree.interpreter(contender.environment)
+
+    def beside(self, contender: Contender) -> list[str]:
+        """Where the virtual environment that runs the harness has its packages, for a contender with an interpreter of its own:
+        what somebody's suite or program needs is installed there."""
+        if sys.prefix == sys.base_prefix or self.interpreter(contender) == Path(sys.executable):
+            return []
+        return list(dict.fromkeys(sysconfig.get_path(name) for name in ("purelib", "platlib")))
 
     def environment(self, contender: Contender, display: str | None) -> dict[str, str]:
         """The environment of a cell's process."""

@@ -34,6 +34,8 @@ SCHEMA = "asyncio-guest/test_asyncio@1"
 KINDS = ("lost", "extra", "outcome", "hang", "crash", "turns", "fast")
 RETRIES = 2
 """How often a test that differs is run again, alone, on both sides."""
+DEAD = ("TIMEOUT", "CRASH")
+"""How a test ends that says nothing of itself."""
 LONG = ("test_events", "test_tasks", "test_sslproto", "test_ssl", "test_subprocess")
 """The modules that take longest, the longest first."""
 
@@ -142,7 +144,7 @@ class Runner:
         }
         environment = own.environment(contender, display)
         if self.foreign is not None:
-            parts = [environment["PYTHONPATH"], *self.foreign.path]
+            parts = [environment["PYTHONPATH"], *self.foreign.path, *own.beside(contender)]
             environment["PYTHONPATH"] = os.pathsep.join(parts)
             if self.foreign.pinned:
                 environment["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
@@ -248,21 +250,22 @@ class Comparison:
 
 
 def differences(plain: dict[str, Test], theirs: dict[str, Test], engine: str | None) -> dict[str, set[str]]:
-    """Kind of difference -> ids."""
+    """Kind of difference -> ids.  What hangs, or crashes, on both sides is none: plain says nothing of it."""
     both = plain.keys() & theirs.keys()
+    dead = {id for id, test in theirs.items() if test.outcome in DEAD}
+    found_out = {id for id in dead if id not in plain or plain[id].outcome != theirs[id].outcome}
     found = {
         "lost": {id for id in plain if id not in theirs},
         "extra": {id for id in theirs if id not in plain},
         "outcome": {
             id
             for id in both
-            if (plain[id].outcome, plain[id].said) != (theirs[id].outcome, theirs[id].said)
-            and theirs[id].outcome not in ("TIMEOUT", "CRASH")
+            if id not in dead and (plain[id].outcome, plain[id].said) != (theirs[id].outcome, theirs[id].said)
         },
-        "hang": {id for id in theirs if theirs[id].outcome == "TIMEOUT"},
-        "crash": {id for id in theirs if theirs[id].outcome == "CRASH"},
+        "hang": {id for id in found_out if theirs[id].outcome == "TIMEOUT"},
+        "crash": {id for id in found_out if theirs[id].outcome == "CRASH"},
     }
-    wrong = found["outcome"] | found["hang"] | found["crash"]
+    wrong = found["outcome"] | dead
     found["turns"] = {id for id in both - wrong if bool(plain[id].turns) != bool(theirs[id].turns)}
     found["fast"] = {
         id for id in both - wrong if bool(theirs[id].fast) != (engine != "stock" and bool(plain[id].fast))
@@ -362,6 +365,8 @@ def run(options: argparse.Namespace) -> int:
             return results.NOTHING_RAN
         expected = tree.HERE / "expectations" / f"{stem}.toml"
         known = known_differences(expected) if expected.exists() else []
+    if options.expect is not None:
+        known += known_differences(options.expect)
     if program is not None:
         every = [program.path.name]
     else:
@@ -433,6 +438,10 @@ def run(options: argparse.Namespace) -> int:
         code = _exit_code(compared, found, notrun, faulty, interrupted, known, names)
         if options.shard is not None and not units and code == results.NOTHING_RAN and not faulty:
             code = results.OK  # more shards than there is work: this one has none
+        # Tests that iterate no loop are the same under every host: of a shard's that may be all.
+        vacuous = foreign is not None and several and options.shard is None and not any(t.turns for t in found.get("plain", {}).values())
+        if vacuous and not interrupted:
+            code = results.NOTHING_RAN
         document = {
             "schema": SCHEMA,
             "meta": results.meta(
@@ -454,6 +463,12 @@ def run(options: argparse.Namespace) -> int:
         show(document, found, compared, out, options.verbose)
         for pattern in unrun:
             out.print(f"{pattern} did not run", style="bold red", markup=False)
+        apart = sum(not test.turns for test in found.get("plain", {}).values() if test.outcome not in ("skip", *DEAD))
+        if foreign is not None and apart and several and not vacuous:
+            out.print(f"{apart} tests have no guest: they iterate no loop, or one in another process or of a class with a "
+                      "run_forever of its own, as uvloop's", style="bright_black")
+        if vacuous:
+            out.print("no test iterates an event loop of asyncio's under plain asyncio: nothing was compared", style="bold red")
         out.print(f"results: {folder / f'{stem}.json'} in {seconds:.0f} s (exit code {code})")
         return code
 
@@ -473,7 +488,10 @@ def _exit_code(
         return results.NOTHING_RAN
     if any(ids for one in compared.values() for ids in one.differences.values()):
         return results.UNEXPECTED
-    inconclusive = any(one.flaky for one in compared.values())
+    dead = [test.outcome in DEAD for test in found["plain"].values()]
+    if all(dead):
+        return results.NOTHING_RAN
+    inconclusive = any(one.flaky for one in compared.values()) or any(dead)
     for one in known:
         relevant = [name for name in names if fnmatch.fnmatchcase(name, one.contender) and name != "plain"]
         ran = [n for n in relevant if any(fnmatch.fnmatchcase(id, one.test) for id in found[n])]
@@ -536,6 +554,10 @@ def show(
     )
     for name, why in document["not_run"].items():
         out.print(f"NOTRUN {name}: {why}", markup=False)
+    for id, test in found.get("plain", {}).items():
+        if test.outcome in DEAD:
+            out.print(f"not judged {id}: plain {_words(test)}", style="bold yellow", markup=False)
+            out.print(_indented(test, verbose), markup=False)
     for name, comparison in compared.items():
         plain, theirs = found["plain"], found[name]
         for kind, ids in comparison.differences.items():
@@ -543,12 +565,19 @@ def show(
                 text = f"{kind} {name} {id}: plain {_words(plain.get(id))}, here {_words(theirs.get(id))}"
                 out.print(text, style="bold red", markup=False)
                 if id in theirs and theirs[id].detail:
-                    lines = theirs[id].detail.strip().splitlines()
-                    out.print("    " + "\n    ".join(lines if verbose or theirs[id].said else lines[-1:]), markup=False)
+                    out.print(_indented(theirs[id], verbose), markup=False)
         for id in comparison.flaky:
             out.print(f"flaky {name} {id}: differed once, agreed when run again", style="yellow", markup=False)
         for id, why in comparison.known.items():
             out.print(f"known {name} {id}: {why}", style="yellow", markup=False)
+
+
+def _indented(test: Test, verbose: bool) -> str:
+    """What is told of how a test ended: its last line; of a process that died a few, since its last may be of little use."""
+    lines = [line for line in test.detail.strip().splitlines() if line.strip()]
+    if not verbose and not test.said:
+        lines = lines[-5:] if test.outcome == "CRASH" else lines[-1:]
+    return "    " + "\n    ".join(lines)
 
 
 def _words(test: Test | None) -> str:

@@ -25,6 +25,8 @@ from .tree import UsageError
 
 ADDRESS = re.compile(r"\b0x[0-9a-f]{4,}\b")
 FRAME = re.compile(r'^  File "([^"]*)", line \d+(?:, in .*)?$')
+NO_TURN = """no loop of the program ran in the host: it made none, its class has a run_forever of its own as uvloop's has, or it
+ran in another process"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +99,8 @@ class Runner:
             status = test.said.partition("\n")[0]
             if "died of" in status and status != control.said.partition("\n")[0]:
                 test.outcome = "CRASH"
+        elif test.outcome == "pass" and not test.turns:
+            test.detail = NO_TURN
         return {module: test}
 
     def control(self) -> Test:
@@ -129,6 +133,7 @@ class Runner:
         work.mkdir(parents=True)
         # A program that hangs shows where, when it is told to abort.
         environment = {**own.environment(contender, display), "PYTHONFAULTHANDLER": "1"}
+        environment["PYTHONPATH"] = os.pathsep.join([environment["PYTHONPATH"], *own.beside(contender)])
         if "XDG_RUNTIME_DIR" not in environment:  # toolkits complain of that
             runtime = folder / "runtime"
             runtime.mkdir(0o700)

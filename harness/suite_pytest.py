@@ -118,6 +118,13 @@ class Reporter:
         self.left: int | None = None
         """Tests that have not ended; None until they are collected."""
 
+    @staticmethod
+    def pytest_configure(config: Any) -> None:
+        """pytest-xdist, where it is told to (`-n` in a suite's own options): its workers are processes without a guest."""
+        if getattr(config.option, "dist", "no") != "no":
+            config.option.numprocesses = None
+            config.option.dist, config.option.tx = "no", []
+
     def pytest_collection_modifyitems(self, items: list[Any]) -> None:
         items[:] = [
             item
@@ -180,7 +187,7 @@ def run(spec: dict[str, Any], say: Callable[[dict[str, Any]], None], totals: Cal
     shutil.copytree(spec["pytest"]["folder"], copy, symlinks=True)
     os.chdir(copy)
     reporter = Reporter(spec, say, totals)
-    options = ["-q", "-p", "no:cacheprovider", "--rootdir", str(copy), *spec["pytest"]["args"]]
+    options = ["-q", "--rootdir", str(copy), *spec["pytest"]["args"]]
     try:
         code: object = int(pytest.main([spec["module"], *options], plugins=[reporter]))
     except SystemExit as error:

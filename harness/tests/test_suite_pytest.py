@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+import sysconfig
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -107,6 +109,7 @@ def test_only_what_differs_is_told(tmp_path: Path, harness: Callable[..., Ran]) 
     assert "test_tells.py::test_same" not in ran.out
     same = harness("suite", *arguments, "-m", "test_tells.py::test_same")
     assert same.code == results.OK, same.out + same.err
+    assert "have no guest" not in same.out
     assert harness("suite", *arguments, "--pytest-args", "-k same").code == results.OK
 
 
@@ -172,3 +175,73 @@ def test_the_table_names_environments_with_sources(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(tree, "HERE", Path(__file__).parent / "nowhere")
     with pytest.raises((OSError, UsageError)):
         suite_pytest.table()
+
+
+def test_what_plain_cannot_run_is_not_blamed_on_a_guest(tmp_path: Path, harness: Callable[..., Ran]) -> None:
+    """Regression: a file that does not load was a crash of each guest's."""
+    (tmp_path / "test_broken.py").write_text("import no_such_module\n")
+    (tmp_path / "test_dies.py").write_text(
+        "import asyncio, os\ndef test_a(): asyncio.run(asyncio.sleep(0))\ndef test_b(): os.abort()\n"
+        "def test_c():\n    import sys\n    if 'asyncio_guest' in sys.modules: os.abort()\n"
+    )
+    folder = tmp_path / "out"
+    common = ["pytest", "guest/poll", "--folder", str(tmp_path), "--results", str(folder)]
+    ran = harness("suite", *common, "--files", "test_*.py")
+    assert ran.code == results.UNEXPECTED, ran.out + ran.err
+    differences = results.read(folder / "suite-pytest.json", "test_asyncio")["runs"][1]["differences"]
+    assert {kind: ids for kind, ids in differences.items() if ids} == {"crash": ["test_dies.py::test_c"]}
+    for name in ("test_broken.py (does not load)", "test_dies.py::test_b"):
+        assert ran.out.count(f"not judged {name}") == 1, ran.out
+    assert "no_such_module" in ran.out
+    assert harness("suite", *common, "-m", "test_dies.py::test_[ab]").code == results.INCONCLUSIVE
+    assert harness("suite", *common, "--files", "test_broken.py").code == results.NOTHING_RAN
+
+
+def test_a_suite_without_a_loop_compares_nothing(tmp_path: Path, harness: Callable[..., Ran]) -> None:
+    """Regression: it passed."""
+    (tmp_path / "test_sum.py").write_text("def test_sum(): assert 1 + 1 == 2\n")
+    arguments = ["pytest", "guest/poll", "--folder", str(tmp_path), "--results", str(tmp_path / "out")]
+    ran = harness("suite", *arguments)
+    assert ran.code == results.NOTHING_RAN and "nothing was compared" in ran.out, ran.out + ran.err
+    assert harness("suite", *arguments, "--shard", "1/1").code == results.OK
+
+
+def test_a_suites_own_options_for_pytest(tmp_path: Path) -> None:
+    """Regression: workers of pytest-xdist, which have no guest, ran the tests; and options of pytest's cache were unknown."""
+    pytest.importorskip("xdist")
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --cache-clear -n 2 --dist loadfile\n")
+    (tmp_path / "test_one.py").write_text("import asyncio\ndef test_a(): asyncio.run(asyncio.sleep(0))\ndef test_b(): pass\n")
+    with Session(scale=1.0) as session:
+        runner = suite.Runner(session, "*", 20.0, foreign=Foreign("sample", tmp_path, ("*.py",)))
+        for name in ("plain", "guest/poll"):
+            found = runner.module(session.contender(name), "test_one.py")
+            assert {id: (test.outcome, bool(test.turns)) for id, test in found.items()} == {
+                "test_one.py::test_a": ("pass", True),
+                "test_one.py::test_b": ("pass", False),
+            }
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_known_differences_of_somebodys_own(tmp_path: Path, harness: Callable[..., Ran]) -> None:
+    (tmp_path / "test_tells.py").write_text(TELLS + "\ndef test_without(): pass\n")
+    known = tmp_path / "known.toml"
+    row = '[[expect]]\ncontender = "guest/*"\ntest = "test_tells.py::test_{}"\nkinds = ["outcome"]\nreason = "it looks"\nissue = "#1"\nsince = "now"\n'
+    arguments = ["pytest", "guest/poll", "--folder", str(tmp_path), "--results", str(tmp_path / "out"), "--expect", str(known)]
+    known.write_text(row.format("other"))
+    ran = harness("suite", *arguments)
+    assert ran.code == results.OK and "it looks (#1)" in ran.out, ran.out + ran.err
+    assert "1 tests have no guest" in ran.out
+    known.write_text(row.format("other") + row.format("same"))
+    assert harness("suite", *arguments).code == results.STALE
+
+
+def test_packages_beside_the_harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: a contender with an environment of its own did not find what a suite needs."""
+    with Session(scale=1.0) as session:
+        plain, other = session.contender("plain"), session.contender("guest/pyside6")
+        monkeypatch.setattr(session, "interpreter", lambda contender: Path("/another" if contender is other else sys.executable))
+        monkeypatch.setattr(sys, "base_prefix", sys.prefix)
+        assert session.beside(plain) == session.beside(other) == []
+        monkeypatch.setattr(sys, "base_prefix", "/system")
+        assert session.beside(plain) == []
+        assert sysconfig.get_path("purelib") in session.beside(other)
