@@ -50,7 +50,9 @@ def unpack(folder: Path, wanted: dict[str, str]) -> str | None:
     """Fetch source distributions, look at their digests and unpack them into ``suite``; None, or what went wrong."""
     for requirement, digest in wanted.items():
         with tempfile.TemporaryDirectory() as fetched:
-            command = [sys.executable, "-m", "pip", "download", *PIP[3:], "--no-deps", "--no-binary", ":all:"]
+            # Only this one: what it is built by, which pip may want in order to read its name, comes as wheels.
+            name = requirement.partition("==")[0]
+            command = [sys.executable, "-m", "pip", "download", *PIP[3:], "--no-deps", "--no-binary", name]
             done = subprocess.run([*command, "--dest", fetched, requirement], stdin=subprocess.DEVNULL, text=True,
                                   stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
             archives = list(Path(fetched).iterdir())
