@@ -310,8 +310,15 @@ class Guest:
             self._driver.close()
 
 
+class _OnlyLoops:
+    """A contender of which nothing is known but what makes its loops, as in ``uvloop:new_event_loop``."""
+
+    def __init__(self, new_loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        self.new_loop = new_loop
+
+
 class Factory(_NoApi):
-    """Somebody's own loop: what ``module:factory`` returned."""
+    """Somebody's own loop: what ``module:factory`` returned, a contender, or a loop if it makes loops itself."""
 
     def __init__(self, contender: Contender) -> None:
         assert contender.factory is not None
@@ -324,6 +331,14 @@ class Factory(_NoApi):
         except (ImportError, AttributeError) as error:
             raise Missing(f"{contender.name}: {error}") from error
         self._theirs = make()
+        if isinstance(self._theirs, asyncio.AbstractEventLoop):
+            self._theirs.close()
+            self._theirs = _OnlyLoops(make)
+        if not (hasattr(self._theirs, "new_loop") or hasattr(self._theirs, "run")):
+            raise Missing(
+                f"{contender.name} returns {self._theirs!r}, which has neither run() nor new_loop(): it has to return a "
+                "contender, or a loop"
+            )
         declares = getattr(self._theirs, "declares", {})
         if not isinstance(declares, dict):
             declares = dict.fromkeys(declares, "declared by the contender")
@@ -357,6 +372,8 @@ class Factory(_NoApi):
         return cast("T", await self._theirs.modal(fn, *args))
 
     def counters(self) -> dict[str, int]:
+        if not hasattr(self._theirs, "counters"):  # cases ask for them that do not need them
+            return super().counters()
         return dict(self._theirs.counters())
 
     def run(self, main: Callable[..., Coroutine[Any, Any, T]], *args: Any, **options: Any) -> T:
@@ -366,7 +383,13 @@ class Factory(_NoApi):
             if "loop_factory" in options:  # somebody's loop cannot be made of another one
                 raise tree.scenarios("api").Unsupported("loop_factory")
             with asyncio.Runner(loop_factory=self._theirs.new_loop, **options) as runner:
-                return runner.run(main(*args))
+                # As asyncio.run does, and a Runner with a factory does not: child watchers are attached by this.
+                asyncio.set_event_loop(runner.get_loop())
+                try:
+                    return runner.run(main(*args))
+                finally:
+                    runner.close()
+                    asyncio.set_event_loop(None)
         if "loop_factory" in options and "loop_factory" not in inspect.signature(theirs).parameters:
             raise tree.scenarios("api").Unsupported("loop_factory")
         return cast("T", theirs(main(*args), **options))

@@ -1,7 +1,7 @@
 """``harness list --coverage``: items, their cases, and what each case is shown to reject.
 
 Shown means by a fault of `selftest` whose detector it is (with the verdict of the last selftest, where there is one)
-or by a peer that fails it in the last results.
+or by a peer that fails it, in the last results or, by its file of expectations, in those that were seen before.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from . import results, tree
+from . import expectations, results, tree
+from .selftest import loops
 from .selftest.mutants import load as load_mutants
 from .tree import UsageError
 from .verdicts import BAD
@@ -26,14 +27,23 @@ def proved(folder: Path) -> dict[str, str]:
     return {fault["name"]: str(fault["verdict"]) for fault in results.read(path, "selftest")["faults"]}
 
 
-def peers(folder: Path) -> dict[str, list[str]]:
-    """Case -> the peers that fail it in the last results."""
+def peers(folder: Path, cases: Iterable[str]) -> dict[str, list[str]]:
+    """Case -> the peers that fail it in the last results, then those that are expected to."""
     path = folder / "conformance.json"
+    cells = results.read(path)["cells"] if path.exists() else []
+    cells = [cell for cell in cells if cell["contender"].startswith("peer/") and cell["behaviour"] != "NOTRUN"]
     found: dict[str, list[str]] = {}
-    if path.exists():
-        for cell in results.read(path)["cells"]:
-            if cell["contender"].startswith("peer/") and (cell["behaviour"] in BAD or cell["teardown"]):
-                found.setdefault(cell["case"], []).append(cell["contender"])
+    for cell in cells:
+        if cell["behaviour"] in BAD or cell["teardown"]:
+            found.setdefault(cell["case"], []).append(cell["contender"])
+    ran = {(cell["case"], cell["contender"]) for cell in cells}
+    for one in expectations.load():
+        if one.contender.startswith("peer/") and (set(one.behaviour) & set(BAD) or one.teardown):
+            for case in cases:
+                if fnmatch.fnmatchcase(case, one.case) and (case, one.contender) not in ran:
+                    words = found.setdefault(case, [])
+                    if (word := f"{one.contender} (expected)") not in words:
+                        words.append(word)
     return found
 
 
@@ -44,11 +54,11 @@ def coverage(cases: dict[str, Any], patterns: Iterable[str], folder: Path | None
         catalogue = tree.scenarios("catalogue").load()
     except OSError as error:
         raise UsageError(f"the catalogue is not there: {error}") from error
-    verdicts, failing = proved(folder), peers(folder)
+    verdicts, failing = proved(folder), peers(folder, cases)
     by_case: dict[str, list[str]] = {}
-    for mutant in load_mutants().values():
-        if mutant.case is not None:
-            by_case.setdefault(mutant.case, []).append(mutant.name)
+    for fault in (*load_mutants().values(), *loops.load().values()):
+        if fault.case is not None:
+            by_case.setdefault(fault.case, []).append(fault.name)
     patterns = [p.rpartition("::")[2] or "*" for p in patterns] or ["*"]
     found = []
     for item in catalogue.values():

@@ -102,6 +102,10 @@ class Gtk3Driver(WindowDriver, GlibDriver):
         mapped.run()
         window.disconnect(handler)
         window.set_focus(None)
+        # What has opened the menu, which GTK asks for.
+        self._press = Gdk.Event.new(Gdk.EventType.BUTTON_PRESS)
+        self._press.button.window = window.get_window()
+        self._press.set_device(window.get_display().get_default_seat().get_pointer())
         # Waits for the thread on which Pango reads the fonts; it opens and closes files meanwhile.
         self._entry.create_pango_layout("text").get_pixel_size()
         self._toplevel = window
@@ -147,7 +151,9 @@ class Gtk3Driver(WindowDriver, GlibDriver):
             self.call_from_host(on_open)
 
         handler = self._menu.connect("map", mapped)
-        self._menu.popup(None, None, None, None, 0, Gtk.get_current_event_time())
+        # Not popup(): each call leaves the closure behind that PyGObject makes for its position function.
+        corners = Gdk.Gravity.SOUTH_WEST, Gdk.Gravity.NORTH_WEST
+        self._menu.popup_at_widget(self._toplevel, *corners, self._press)
 
     def close_menu(self) -> None:
         self._menu.popdown()

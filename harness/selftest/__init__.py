@@ -1,8 +1,9 @@
 """``harness selftest``: is the suite able to reject?
 
-Faults are seeded into the guest's core, the backends and the harness itself (``mutants.toml``). For each the case or
-the test that is named for it runs without the fault, where it must be green, and with it, where it must be red, each
-time that it is asked. A fault that nobody sees, or that is seen by chance, is a hole in the suite.
+Faults are seeded into the guest's core, the backends and the harness itself (``mutants.toml``), and into asyncio's own
+loop (``loops``). For each the case or the test that is named for it runs without the fault, where it must be green, and
+with it, where it must be red, each time that it is asked. A fault that nobody sees, or that is seen by chance, is a hole
+in the suite.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ from typing import Any
 from .. import report, results, shards, tree
 from ..contenders import unknown
 from ..tree import UsageError
+from . import loops
 from .mutants import CannotBuild, Mutant, load, make_site, make_tree
+
+Fault = Mutant | loops.LoopFault
 
 SCHEMA = "asyncio-guest/selftest@1"
 CELL_S, TEST_S = 600.0, 75.0
@@ -78,7 +82,7 @@ class Seen:
 class Result:
     """One fault, judged."""
 
-    mutant: Mutant
+    mutant: Fault
     without: Seen
     times: list[Seen]
     """How the detector ended with the fault, each time that it was asked."""
@@ -171,26 +175,22 @@ class Bench:
                 end_below(where)
         return status, (where / "output").read_text(errors="replace")
 
-    def cell(self, detector: str, where: Path, site: Path) -> Seen:
-        """Run a cell against the package in `site`."""
-        contender, _, case = detector.partition("::")
+    def cells(self, detectors: Sequence[str], where: Path, site: Path) -> dict[str, Seen]:
+        """Run cells against the package in `site`."""
         out = where / "cell.json"
-        command = [sys.executable, "-m", tree.PACKAGE, "run", detector, "-q", "-j1", "--json", str(out)]
+        command = [sys.executable, "-m", tree.PACKAGE, "run", *detectors, "-q", "-j1", "--json", str(out)]
         # The same for the green run and the red one; a case ends long before its time.
         command += ["--results", str(where / "results"), "--timeout-scale", "0.5"]
         env = {"ASYNCIO_GUEST_SITE": str(site), "PYTHONPATH": f"{site}{os.pathsep}{tree.python_path()}"}
-        status, text = self.run(command, where, env, CELL_S)
+        status, text = self.run(command, where, env, CELL_S + 30.0 * len(detectors))
         try:
-            document = json.loads(out.read_text())
+            ran = {f"{cell['contender']}::{cell['case']}": cell for cell in json.loads(out.read_text())["cells"]}
         except (OSError, ValueError):
-            return Seen("error", f"no results (status {status}): {text[-1500:]}")
-        for cell in document["cells"]:
-            if (cell["contender"], cell["case"]) == (contender, case):
-                words = frozenset([cell["behaviour"], *(cell["teardown"] or ())])
-                if cell["behaviour"] == "NOTRUN":
-                    return Seen("error", f"NOTRUN: {cell['reason'][:1500]}")
-                return Seen(" ".join([cell["behaviour"], *(cell["teardown"] or ())]), cell["reason"][:500], words)
-        return Seen("error", f"the results lack the cell: {text[-1500:]}")
+            return dict.fromkeys(detectors, Seen("error", f"no results (status {status}): {text[-1500:]}"))
+        return {
+            one: _seen(ran[one]) if one in ran else Seen("error", f"the results lack the cell: {text[-1500:]}")
+            for one in detectors
+        }
 
     def test(self, detector: str, where: Path, top: Path) -> Seen:
         """Run a test of the framework in the tree `top`."""
@@ -208,40 +208,80 @@ class Bench:
             return Seen("red", line[:500], frozenset({"red"}))
         return Seen("error", f"pytest ended with {status}: {' '.join(said[-5:])[:1500]}")
 
-    def detect(self, mutant: Mutant, where: Path, *, fault: bool) -> Seen:
-        """Run the detector of a mutant, with or without the fault."""
+    def detect(self, mutants: Sequence[Mutant], where: Path, *, fault: bool) -> list[Seen]:
+        """Run the detectors of mutants that are one change, with or without it."""
         try:
-            if mutant.by_test:
-                return self.test(mutant.detector, where, make_tree(mutant, where) if fault else tree.TOP)
-            return self.cell(mutant.detector, where, make_site(mutant, self.site, where) if fault else self.site)
+            if mutants[0].by_test:
+                top = make_tree(mutants[0], where) if fault else tree.TOP
+                return [self.test(mutant.detector, where, top) for mutant in mutants]
+            site = make_site(mutants[0], self.site, where) if fault else self.site
+            seen = self.cells([mutant.detector for mutant in mutants], where, site)
+            return [seen[mutant.detector] for mutant in mutants]
         except CannotBuild as error:
-            return Seen("error", str(error))
+            return [Seen("error", str(error))] * len(mutants)
 
-    def judge(self, mutant: Mutant, green: Seen) -> Result:
-        """Run the detector with the fault; `green` is how it ended without."""
+    def judge(self, mutants: Sequence[Mutant], green: Sequence[Seen]) -> list[Result]:
+        """Run the detectors of one change with it; `green` is how each ended without."""
         began = time.monotonic()
-        result = Result(mutant, green, [])
+        done = [Result(mutant, seen, []) for mutant, seen in zip(mutants, green, strict=True)]
         for attempt in range(self.attempts):
-            where = self.folder / f"{mutant.name}-{attempt}"
-            result.times.append(self.detect(mutant, where, fault=True))
+            where = self.folder / f"{mutants[0].name}-{attempt}"
+            for result, seen in zip(done, self.detect(mutants, where, fault=True), strict=True):
+                result.times.append(seen)
             shutil.rmtree(where / "site", ignore_errors=True)
-            if result.verdict == "INVALID":
+            if all(result.verdict == "INVALID" for result in done):
                 break
-        result.seconds = time.monotonic() - began
-        return result
+        for result in done:
+            result.seconds = (time.monotonic() - began) / len(done)
+        return done
 
-    def judge_after(self, mutant: Mutant, green: concurrent.futures.Future[Seen]) -> Result:
-        """`judge`, once the run without the fault is over."""
-        return self.judge(mutant, green.result())
+    def without_loops(self, faults: Sequence[loops.LoopFault], name: str) -> dict[str, Seen]:
+        """The green cells of these faults of loops: each again that is not green, for the machine may be busy."""
+        left = list(dict.fromkeys(fault.green for fault in faults))
+        seen: dict[str, Seen] = {}
+        for attempt in range(GREEN_ATTEMPTS):
+            seen |= self.cells(left, self.folder / f"{name}-green-{attempt}", self.site)
+            left = [one for one in left if not seen[one].green]
+            if not left:
+                break
+        return seen
+
+    def judge_loop(
+        self, faults: Sequence[loops.LoopFault], green: concurrent.futures.Future[dict[str, Seen]]
+    ) -> list[Result]:
+        """Run all cases that have to see the fault of one loop, in one harness."""
+        without = green.result()
+        began = time.monotonic()
+        done = [Result(fault, without[fault.green], []) for fault in faults]
+        for attempt in range(self.attempts):
+            where = self.folder / f"{faults[0].name}-{attempt}"
+            seen = self.cells([fault.detector for fault in faults], where, self.site)
+            for result in done:
+                result.times.append(seen[result.mutant.detector])
+        for result in done:
+            result.seconds = (time.monotonic() - began) / len(done)
+        return done
+
+    def judge_after(self, mutants: Sequence[Mutant], green: Sequence[concurrent.futures.Future[Seen]]) -> list[Result]:
+        """`judge`, once the runs without the fault are over."""
+        return self.judge(mutants, [one.result() for one in green])
 
     def without(self, mutant: Mutant) -> Seen:
         """The detector without the fault."""
         seen = Seen("error", "did not run")
         for attempt in range(GREEN_ATTEMPTS):
-            seen = self.detect(mutant, self.folder / f"{mutant.name}-green-{attempt}", fault=False)
+            [seen] = self.detect([mutant], self.folder / f"{mutant.name}-green-{attempt}", fault=False)
             if seen.green:
                 break
         return seen
+
+
+def _seen(cell: dict[str, Any]) -> Seen:
+    """What a cell of the results says."""
+    if cell["behaviour"] == "NOTRUN":
+        return Seen("error", f"NOTRUN: {cell['reason'][:1500]}")
+    words = [cell["behaviour"], *(cell["teardown"] or ())]
+    return Seen(" ".join(words), cell["reason"][:500], frozenset(words))
 
 
 def end_below(folder: Path) -> None:
@@ -252,10 +292,10 @@ def end_below(folder: Path) -> None:
                 os.kill(int(path.parent.name), signal.SIGKILL)
 
 
-def choose(names: Sequence[str], shard: shards.Shard | None) -> list[Mutant]:
-    """The mutants that the globs mean.  Raises UsageError."""
-    table = load()
-    chosen: dict[str, Mutant] = {}
+def choose(names: Sequence[str], shard: shards.Shard | None) -> list[Fault]:
+    """The faults that the globs mean.  Raises UsageError."""
+    table: dict[str, Fault] = {**load(), **loops.load()}
+    chosen: dict[str, Fault] = {}
     for pattern in names or ["*"]:
         found = [name for name in table if fnmatch.fnmatchcase(name, pattern)]
         if not found:
@@ -265,6 +305,27 @@ def choose(names: Sequence[str], shard: shards.Shard | None) -> list[Mutant]:
         number = shards.split(chosen, shard.count, lambda name: name)
         chosen = {name: mutant for name, mutant in chosen.items() if number[name] == shard.number}
     return list(chosen.values())
+
+
+def submit(
+    bench: Bench, pool: concurrent.futures.Executor, faults: Sequence[Fault]
+) -> list[concurrent.futures.Future[list[Result]]]:
+    """Start all of it, what must be green first: nothing in the pool waits for what comes after it."""
+    mutants = [fault for fault in faults if isinstance(fault, Mutant)]
+    changes: dict[tuple[str, str, str], list[Mutant]] = {}
+    for mutant in mutants:
+        changes.setdefault(mutant.change, []).append(mutant)
+    modules: dict[str, list[loops.LoopFault]] = {}
+    contenders: dict[str, list[loops.LoopFault]] = {}
+    for fault in faults:
+        if isinstance(fault, loops.LoopFault):
+            modules.setdefault(fault.file, []).append(fault)
+            contenders.setdefault(fault.contender, []).append(fault)
+    # One green run for all mutants of one detector, and one for all loops of a module.
+    green = {m.detector: pool.submit(bench.without, m) for m in {m.detector: m for m in mutants}.values()}
+    sound = {file: pool.submit(bench.without_loops, these, Path(file).stem) for file, these in modules.items()}
+    futures = [pool.submit(bench.judge_after, these, [green[m.detector] for m in these]) for these in changes.values()]
+    return futures + [pool.submit(bench.judge_loop, these, sound[these[0].file]) for these in contenders.values()]
 
 
 def main(options: argparse.Namespace) -> int:
@@ -290,19 +351,16 @@ def main(options: argparse.Namespace) -> int:
     interrupted = False
     pool = concurrent.futures.ThreadPoolExecutor(jobs)
     try:
-        # One green run for all mutants of one detector.
-        green = {m.detector: pool.submit(bench.without, m) for m in {m.detector: m for m in mutants}.values()}
-        futures = [pool.submit(bench.judge_after, m, green[m.detector]) for m in mutants]
-        for number, future in enumerate(concurrent.futures.as_completed(futures), 1):
-            result = future.result()
-            done.append(result)
-            style = "green" if result.verdict == "CAUGHT" else "bold red"
-            out.print(
-                f"{number:>3}/{len(mutants)} {result.says} {result.mutant.name}: {result.mutant.detector} is "
-                f"{result.with_fault.what} ({result.seconds:.0f} s)",
-                style=style,
-                markup=False,
-            )
+        for future in concurrent.futures.as_completed(submit(bench, pool, mutants)):
+            for result in future.result():
+                done.append(result)
+                style = "green" if result.verdict == "CAUGHT" else "bold red"
+                out.print(
+                    f"{len(done):>3}/{len(mutants)} {result.says} {result.mutant.name}: {result.mutant.detector} is "
+                    f"{result.with_fault.what} ({result.seconds:.0f} s)",
+                    style=style,
+                    markup=False,
+                )
     except KeyboardInterrupt:
         interrupted = True
         bench.abort()

@@ -55,6 +55,11 @@ class Mutant:
         return f"backend {rest.partition('/')[0]}" if top == "backends" else top
 
     @property
+    def change(self) -> tuple[str, str, str]:
+        """What is changed: mutants with the same are made once, for all their detectors."""
+        return self.file, self.old, self.new
+
+    @property
     def by_test(self) -> bool:
         """Is its detector a test of the framework?"""
         return self.detector.startswith("harness/tests/")
@@ -88,17 +93,32 @@ def load(path: Path | None = None) -> dict[str, Mutant]:
         at = f"{path.name}: {row.get('name', row)}"
         if set(row) != FIELDS:
             raise UsageError(f"{at}: needs exactly {', '.join(sorted(FIELDS))}")
-        fields: dict[str, Any] = {**row, "sees": tuple(row["sees"])}
-        mutant = Mutant(**fields)
-        if mutant.name in found:
-            raise UsageError(f"{at} is there twice")
-        known = {RED_TEST} if mutant.by_test else {*BEHAVIOURS, *TEARDOWNS} - {"PASS", "NOTRUN", "UNSUPPORTED"}
-        if not mutant.sees or set(mutant.sees) - known:
-            raise UsageError(f"{at}: sees {mutant.sees}, which is none of {', '.join(sorted(known))}")
-        if not mutant.by_test and "::" not in mutant.detector:
-            raise UsageError(f"{at}: the detector {mutant.detector!r} is neither a cell nor a test of harness/tests")
-        found[mutant.name] = mutant
+        for mutant in _mutants(row):
+            if mutant.name in found:
+                raise UsageError(f"{at} is there twice")
+            _check(mutant, at)
+            found[mutant.name] = mutant
     return found
+
+
+def _mutants(row: dict[str, Any]) -> list[Mutant]:
+    """One for each detector of the row: the first has the row's name, the others that of their case behind it."""
+    detectors = [row["detector"]] if isinstance(row["detector"], str) else row["detector"]
+    made = []
+    for detector in detectors:
+        number = detector.rpartition("::")[2].partition("-")[0].replace(".", "").lower()
+        fields: dict[str, Any] = {**row, "sees": tuple(row["sees"]), "detector": detector}
+        made.append(Mutant(**{**fields, "name": f"{row['name']}-{number}" if made else row["name"]}))
+    return made
+
+
+def _check(mutant: Mutant, at: str) -> None:
+    """Can it be seen by what it names?  Raises UsageError."""
+    known = {RED_TEST} if mutant.by_test else {*BEHAVIOURS, *TEARDOWNS} - {"PASS", "NOTRUN", "UNSUPPORTED"}
+    if not mutant.sees or set(mutant.sees) - known:
+        raise UsageError(f"{at}: sees {mutant.sees}, which is none of {', '.join(sorted(known))}")
+    if not mutant.by_test and "::" not in mutant.detector:
+        raise UsageError(f"{at}: the detector {mutant.detector!r} is neither a cell nor a test of harness/tests")
 
 
 def _links(source: Path, target: Path) -> None:

@@ -15,6 +15,9 @@ Harness = Callable[..., Any]
 ID = "T.01a-equal-deadlines"
 
 
+BARE = {"contender": "guest/poll", "case": ID, "reason": "somebody else", "issue": "#1", "since": "2026-01-01"}
+
+
 def row(**fields: Any) -> str:
     values = {
         "contender": '"guest/poll"',
@@ -71,6 +74,26 @@ def test_stale_is_7(harness: Harness, tmp_path: Path) -> None:
     assert ran.code == 7 and "is stale" in ran.out
     unrun = cells(tmp_path / "u.json", make("NOTRUN", case=ID))
     assert harness("expect", "lint", str(path), "--results", unrun).code == 0
+
+
+def test_what_passes_now_and_then_is_never_stale(harness: Harness, tmp_path: Path) -> None:
+    """Without FLAKY in its row a cell that fails one time in two makes every second run end with 7."""
+    path = tmp_path / "expect.toml"
+    for listed, behaviour, code in (
+        ('["FAIL", "FLAKY"]', "PASS", 0),
+        ('["FAIL", "FLAKY"]', "FAIL", 0),
+        ('["FAIL", "FLAKY"]', "FLAKY", 0),
+        ('["FAIL", "FLAKY"]', "TIMEOUT", 7),
+        ('["FAIL", "TIMEOUT"]', "PASS", 7),
+    ):
+        path.write_text(row(behaviour=listed))
+        ran = harness("expect", "lint", str(path), "--results", cells(tmp_path / "r.json", make(behaviour, case=ID)))
+        assert ran.code == code, (listed, behaviour, ran.out)
+    (flaky,) = expectations.parse({"expect": [{**BARE, "behaviour": ["FAIL", "FLAKY"]}]}, "here")
+    for cell, stale in ((make("PASS", case=ID), False), (make("PASS", case=ID, teardown=["LEAK_FD"]), None)):
+        expectations.apply(cell, [flaky])
+        assert (cell.expected and cell.expected["stale"]) is stale, cell
+        assert results.unexpected(cell) is (stale is None)
 
 
 def test_update_writes_rows_that_lint_refuses(harness: Harness, tmp_path: Path) -> None:

@@ -132,6 +132,16 @@ def test_contender_that_cannot_start_is_notrun_and_counts(harness: Harness) -> N
     assert ran.code == 5
 
 
+def test_what_makes_a_loop_is_a_contender(harness: Harness) -> None:
+    ran = harness("run", "asyncio:SelectorEventLoop::X.90-order")
+    assert ran.code == 0, ran.out + ran.err
+
+
+def test_factory_of_something_else_is_told_what_to_return(harness: Harness) -> None:
+    ran = harness("run", "asyncio:Future::X.90-order")
+    assert ran.code != 0 and "a contender, or a loop" in ran.out + ran.err, ran.out + ran.err
+
+
 def test_missing_contender_is_notrun_with_its_remedy(harness: Harness) -> None:
     ran = harness("run", "no_such_module_of_ours:factory::X.90-order", "plain::X.90-order")
     of = {c["contender"]: c for c in ran.cells}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from harness import contenders, expectations, results, tree
+from harness import adapters, contenders, expectations, results, tree
 from harness.tree import UsageError
 from harness.session import Session
 from harness.tests.conftest import CASES, command, environment
@@ -161,6 +161,30 @@ def test_run_and_new_loop_may_be_left_out(tmp_path: Path, monkeypatch: pytest.Mo
         new_loop = next(id for id in session.cases if id.startswith("Z.") and "new_loop()" in source(session, id))
         ran = session.run_cell("halves:Runs", new_loop)
         assert (ran.behaviour, ran.reason) == ("UNSUPPORTED", "lacks new_loop"), ran
+
+
+def test_a_loop_is_the_current_one_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Runner with a factory makes it none, so no child watcher knew it: P.11b-d failed for every loop that starts its
+    processes as asyncio does."""
+    (tmp_path / "current.py").write_text(
+        "import asyncio\n\n\nclass Loops:\n    new_loop = staticmethod(asyncio.new_event_loop)\n",
+        encoding="utf-8",
+    )
+    monkeypatch.chdir(tmp_path)
+    with Session(scale=1.0) as session:
+        for id in ("P.11b-pidfd-child-watcher", "P.11c-safe-child-watcher"):
+            ran = session.run_cell("current:Loops", id)
+            assert ran.behaviour in ("PASS", "UNSUPPORTED"), ran  # newer Pythons have no watchers
+            assert ran.teardown == [], ran
+
+
+def test_counters_that_are_left_out_are_unsupported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cases of idleness look at counters where there are any; an AttributeError made them hang under every peer."""
+    (tmp_path / "countless.py").write_text("class Loops:\n    def new_loop(self):\n        raise NotImplementedError\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    adapter = adapters.adapter(contenders.parse("countless:Loops"))
+    with pytest.raises(tree.scenarios("api").Unsupported, match="counters"):
+        adapter.counters()
 
 
 def source(session: Session, id: str) -> str:

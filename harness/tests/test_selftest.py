@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import fnmatch
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from harness import results, selftest, tree
+from harness import coverage, results, selftest, tree
+from harness.selftest import loops
 from harness.selftest.mutants import CannotBuild, load, make_site
 from harness.tree import UsageError
+from harness.verdicts import Cell
 
 Harness = Callable[..., Any]
 MUTANTS = load()
+LOOPS = loops.load()
 
 
 @pytest.mark.parametrize("name", MUTANTS)
@@ -39,11 +44,53 @@ def test_every_detector_is_there() -> None:
             assert mutant.case in cases, mutant.name
 
 
-def test_cases_say_what_they_reject() -> None:
+def test_mutants_that_cases_name_are_there_and_name_the_case() -> None:
+    # Only a few are named in a case; `list --coverage` has all of them.
+    cases = tree.load_cases().values()
+    named = [(case, name) for case in cases for name in re.findall(r"mutant ([a-z0-9-]+)", case.rejects)]
+    assert named
+    for case, name in named:
+        assert name in MUTANTS and MUTANTS[name].case == case.id, f"{case.id}: {name}"
+
+
+def test_broken_loops_name_cases_that_need_no_guest() -> None:
     cases = tree.load_cases()
-    for mutant in MUTANTS.values():
-        if mutant.case is not None:
-            assert f"mutant {mutant.name}" in cases[mutant.case].rejects, mutant.name
+    for fault in LOOPS.values():
+        assert fault.case in cases, fault.name
+        assert (tree.TOP / fault.file).exists(), fault.name
+    assert not LOOPS.keys() & MUTANTS.keys()
+
+
+def test_broken_loop_is_declared_with_cases_and_what_they_see() -> None:
+    with pytest.raises(ValueError, match="needs cases"):
+        loops.broken("no case")
+    with pytest.raises(ValueError, match="needs cases"):
+        loops.broken("passes", "T.01a-equal-deadlines", sees=("PASS",))
+
+
+def test_fault_is_put_in_once() -> None:
+    class Owner:
+        def method(self) -> int:
+            return 1
+
+    for _ in range(2):
+        loops.patch(Owner, "method", lambda old: lambda self: old(self) + 1)
+    assert Owner().method() == 2
+
+
+def test_broken_loop_is_caught_by_each_case_and_a_sound_one_is_missed(
+    tmp_path: Path,
+) -> None:
+    site = tree.site()
+    if site is None:
+        pytest.skip("not built")
+    early = LOOPS["loop-early-timers-t02a"]
+    useless = loops.LoopFault("loop-none-t02a", "none", loops.SOUND, early.case, ("FAIL",))
+    bench = selftest.Bench(tmp_path, site, 1)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        futures = selftest.submit(bench, pool, [early, useless])
+        done = {one.mutant.name: one.verdict for future in futures for one in future.result()}
+    assert done == {early.name: "CAUGHT", useless.name: "MISSED"}
 
 
 def test_text_that_went_is_told() -> None:
@@ -88,6 +135,17 @@ def test_broken_table(tmp_path: Path, text: str, says: str) -> None:
         load(path)
 
 
+def test_a_fault_with_several_detectors_is_a_mutant_for_each(tmp_path: Path) -> None:
+    path = tmp_path / "mutants.toml"
+    path.write_text(
+        '[[mutant]]\nname="a"\nfault="f"\nfile="x.c"\nold="o"\nnew="n"\n'
+        'detector=["guest/poll::T.01a-x", "guest/tk::H.05b-y-z"]\nsees=["FAIL"]\n'
+    )
+    made = load(path)
+    assert [(m.name, m.detector) for m in made.values()] == [("a", "guest/poll::T.01a-x"), ("a-h05b", "guest/tk::H.05b-y-z")]
+    assert len({m.change for m in made.values()}) == 1
+
+
 def result(without: str, with_fault: str, words: str = "") -> selftest.Result:
     seen = selftest.Seen(with_fault, "", frozenset(words.split()))
     return selftest.Result(MUTANTS["descriptor-leaked"], selftest.Seen(without, ""), [seen])
@@ -126,13 +184,13 @@ def test_a_detector_is_asked_each_time(
 ) -> None:
     ends = iter(seen)
 
-    def detect(self: Any, mutant: Any, where: Path, *, fault: bool) -> selftest.Seen:
+    def detect(self: Any, mutants: Any, where: Path, *, fault: bool) -> list[selftest.Seen]:
         what = next(ends)
-        return selftest.Seen(what, "", frozenset([what]))
+        return [selftest.Seen(what, "", frozenset([what]))]
 
     monkeypatch.setattr(selftest.Bench, "detect", detect)
     bench = selftest.Bench(tmp_path, tmp_path, 3)
-    judged = bench.judge(MUTANTS["timer-early"], selftest.Seen("PASS", ""))
+    [judged] = bench.judge([MUTANTS["timer-early"]], [selftest.Seen("PASS", "")])
     assert (judged.verdict, len(judged.times)) == (verdict, asked)
     assert judged.as_json()["caught"] == seen[:asked].count("FAIL")
 
@@ -169,3 +227,14 @@ def test_coverage_maps_items_to_what_is_rejected(harness: Harness) -> None:
     assert len(items) >= 183
     text = harness("list", "--coverage", "Z.01").out
     assert "Z.01a-result" in text and "descriptor-leaked" in text and "T.01" not in text
+
+
+def test_coverage_knows_what_peers_are_expected_to_fail_unless_they_ran(tmp_path: Path) -> None:
+    cases = ["C.03c-cancel-lets-go", "C.05b-threadsafe-wakes"]
+    assert coverage.peers(tmp_path, cases) == {cases[0]: ["peer/qasync (expected)"]}
+    cells = [
+        Cell("peer/qasync", case, "3.11.2", None, None, None, "MUST", behaviour, [], None, "", 0.1, {}, "again")
+        for case, behaviour in zip(cases, ("PASS", "FAIL"))
+    ]
+    results.write(tmp_path / "conformance.json", results.document(cells, exit_code=3))
+    assert coverage.peers(tmp_path, cases) == {cases[1]: ["peer/qasync"]}

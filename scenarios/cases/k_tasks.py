@@ -636,9 +636,9 @@ def cancellation_at_teardown(t: CaseContext) -> None:
             t.log("tidied up", asyncio.get_running_loop().is_running(), actor="tidy")
 
     async def stubborn() -> None:
-        for i in range(2):
+        for i, delay in enumerate((3600, 0.003)):
             try:
-                await asyncio.sleep(0.003)
+                await asyncio.sleep(delay)
             except asyncio.CancelledError:
                 t.log("cancelled", i, actor="stubborn")
         t.log("finished", actor="stubborn")
