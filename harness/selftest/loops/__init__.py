@@ -13,14 +13,14 @@ import functools
 import importlib
 import pkgutil
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ... import tree
 from ...verdicts import BEHAVIOURS, TEARDOWNS
 
-Made = TypeVar("Made", bound=Callable[[], asyncio.AbstractEventLoop])
+Made = TypeVar("Made", bound=Callable[[], Any])
 
 SOUND = f"{__name__}:sound"
 """The contender without a fault, for the run that has to be green."""
@@ -33,6 +33,17 @@ class Loop(asyncio.SelectorEventLoop):
 def sound() -> asyncio.AbstractEventLoop:
     """A loop without a fault."""
     return Loop()
+
+
+class Runs:
+    """A contender whose run, from a coroutine to the closed loop, is its own, as of most bridges; to inherit from."""
+
+    def new_loop(self) -> asyncio.AbstractEventLoop:
+        return Loop()
+
+    def run(self, main: Coroutine[Any, Any, Any], *, debug: bool | None = None, loop_factory: Any = None) -> Any:
+        with asyncio.Runner(debug=debug, loop_factory=loop_factory or self.new_loop) as runner:
+            return runner.run(main)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +77,7 @@ _known: dict[str, LoopFault] = {}
 
 
 def broken(fault: str, *cases: str, sees: tuple[str, ...] = ("FAIL",)) -> Callable[[Made], Made]:
-    """Declare what is decorated, a loop's class or a function that makes a loop, as one with this fault.
+    """Declare what is decorated, a class of loops or of contenders or a function that makes one, as one with this fault.
 
     `cases` are the ids of those that have to see it, as one of `sees` (behaviours and teardown verdicts).
     """
