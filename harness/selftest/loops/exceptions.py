@@ -86,7 +86,7 @@ class GroupsTakenApart(Loop):
 class OwnErrorsOnlyTold(Runs):
     def run(self, main: Any, *, debug: bool | None = None, loop_factory: Any = None) -> Any:
         def make() -> Any:
-            loop = (loop_factory or Loop)()
+            loop: Any = (loop_factory or Loop)()
             once = loop._run_once
 
             def guarded() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, cast
 
 from . import Loop, Runs, broken
 
@@ -104,8 +104,7 @@ class InterruptedAllTheSame(Loop):
 class InterruptsOnlyCancel(Runs):
     def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
         async def cancellable() -> Any:
-            loop, task = asyncio.get_running_loop(), asyncio.current_task()
-            assert task is not None
+            loop, task = asyncio.get_running_loop(), cast("asyncio.Task[Any]", asyncio.current_task())
             signal.signal(signal.SIGINT, lambda *_: loop.call_soon_threadsafe(task.cancel))
             try:
                 return await main

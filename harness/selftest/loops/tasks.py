@@ -31,7 +31,7 @@ class _OwnTasks(Loop):
 
     def __init__(self) -> None:
         super().__init__()
-        self.set_task_factory(lambda loop, coro, **options: self.task(coro, loop=loop, **options))  # type: ignore[arg-type]
+        self.set_task_factory(lambda loop, coro, **options: self.task(coro, loop=loop, **options))
 
 
 @broken("tasks of the loop's own do not count the requests for their cancellation", "K.01a-cancel-and-uncancel")
@@ -51,9 +51,9 @@ class CancelsLate(_OwnTasks):
 
 @broken("a task that is cancelled while it waits for a socket leaves the reader there", "K.01d-cancelled-in-every-kind-of-wait")
 class ReaderLeft(Loop):
-    async def sock_recv(self, sock: Any, n: int) -> bytes:  # type: ignore[override]
+    async def sock_recv(self, sock: Any, n: int) -> bytes:
         readable = self.create_future()
-        self.add_reader(sock, lambda: readable.done() or readable.set_result(None))
+        self.add_reader(sock, lambda: None if readable.done() else readable.set_result(None))
         await readable
         self.remove_reader(sock)
         return bytes(sock.recv(n))

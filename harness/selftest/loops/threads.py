@@ -12,7 +12,7 @@ from . import Loop, broken, patch
 
 @broken("an exception out of a worker comes back as its result", "X.01a-results-and-exceptions")
 class WorkersErrorsReturned(Loop):
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
         def call() -> Any:
             try:
                 return func(*args)
@@ -24,7 +24,7 @@ class WorkersErrorsReturned(Loop):
 
 @broken("the end of a worker does not wake a loop that is asleep", "X.01b-loop-goes-on-meanwhile", sees=("TIMEOUT",))
 class WorkerDoesNotWake(Loop):
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
         future = self.create_future()
 
         def call() -> None:
@@ -36,7 +36,7 @@ class WorkerDoesNotWake(Loop):
 
 @broken("a call that waits for a worker is not withdrawn with its future", "X.01c-cancelled-call")
 class CancelledCallRuns(Loop):
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
         return asyncio.shield(super().run_in_executor(executor, func, *args))
 
 
@@ -64,7 +64,7 @@ class ExecutorNotAwaited(Loop):
 
 @broken("an executor of the loop's own is used, whatever is set or given", "X.04-default-executor-replaced")
 class OwnExecutor(Loop):
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
         with concurrent.futures.ThreadPoolExecutor(1, "own") as pool:
             return super().run_in_executor(pool, func, *args)
 
@@ -100,7 +100,7 @@ def coroutine_runs_where_it_came_from() -> asyncio.AbstractEventLoop:
 
 @broken("the loop keeps its last call of a worker until the next one comes", "X.08-nothing-kept-alive")
 class LastCallKept(Loop):
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
         self._last_call = func, args
         return super().run_in_executor(executor, func, *args)
 
@@ -111,7 +111,7 @@ class ResultsMixedUp(Loop):
         super().__init__()
         self._callers: list[asyncio.Future[Any]] = []
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
         self._callers.append(self.create_future())
         worker = super().run_in_executor(executor, func, *args)
         worker.add_done_callback(lambda done: self._callers.pop().set_result(done.result()))
