@@ -180,18 +180,23 @@ class Reporter:
 def run(spec: dict[str, Any], say: Callable[[dict[str, Any]], None], totals: Callable[[], dict[str, int]]) -> None:
     """In the cell: run a test file of a copy of the suite, reporting to `say`."""
     import shutil
+    import sys
 
     import pytest
+    import pytest.__main__
 
     copy = Path.cwd() / "suite"
     shutil.copytree(spec["pytest"]["folder"], copy, symlinks=True)
     os.chdir(copy)
+    # As under `python -m pytest`: a process that a test starts may load the main module again, by the path of its file.
+    own_main, sys.modules["__main__"] = sys.modules["__main__"], pytest.__main__
     reporter = Reporter(spec, say, totals)
     options = ["-q", "--rootdir", str(copy), *spec["pytest"]["args"]]
     try:
         code: object = int(pytest.main([spec["module"], *options], plugins=[reporter]))
     except SystemExit as error:
         code = f"SystemExit({error.code!r})"
+    sys.modules["__main__"] = own_main
     # A module or a test may end pytest with a status that looks like a pass.
     if code not in (0, 1, 5) or reporter.left is None or (code != 1 and reporter.left):
         left = "before it had collected the tests" if reporter.left is None else f"with {reporter.left} tests left"

@@ -245,3 +245,29 @@ def test_packages_beside_the_harness(tmp_path: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setattr(sys, "base_prefix", "/system")
         assert session.beside(plain) == []
         assert sysconfig.get_path("purelib") in session.beside(other)
+
+
+MAIN_AGAIN = """
+import asyncio, concurrent.futures, importlib.util, multiprocessing, sys
+
+def test_spawned():
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, context) as pool:
+        async def main():
+            return await asyncio.get_running_loop().run_in_executor(pool, abs, -3)
+        assert asyncio.run(main()) == 3
+
+def test_by_path():
+    spec = importlib.util.spec_from_file_location("__mp_main__", sys.modules["__main__"].__file__)
+    spec.loader.exec_module(importlib.util.module_from_spec(spec))
+"""
+
+
+def test_a_process_loads_the_main_module_again(tmp_path: Path) -> None:
+    """Regression: anyio's worker processes, which load it by its path, all failed: it was the harness's own and is part of a package."""
+    (tmp_path / "test_main.py").write_text(MAIN_AGAIN)
+    with Session(scale=1.0) as session:
+        runner = suite.Runner(session, "*", 60.0, foreign=Foreign("sample", tmp_path, ("*.py",)))
+        for name in ("plain", "guest/poll"):
+            found = runner.module(session.contender(name), "test_main.py")
+            assert [test.outcome for test in found.values()] == ["pass", "pass"], found
