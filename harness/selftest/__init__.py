@@ -36,6 +36,10 @@ Fault = Mutant | loops.LoopFault
 SCHEMA = "asyncio-guest/selftest@1"
 CELL_S, TEST_S = 600.0, 75.0
 """How long a detector may take.  A test that takes longer hangs, which is red."""
+SLOW_S = 60.0
+"""What is given more than that needs it: a minute of idleness, asked three times."""
+TOGETHER = 8
+"""Cells without a fault in one harness: a part of the detectors, so that it is not the last thing that runs."""
 ATTEMPTS = 2
 """How often a detector is asked with a fault, unless told otherwise: it has to see it each time."""
 GREEN_ATTEMPTS = 3
@@ -179,8 +183,10 @@ class Bench:
         """Run cells against the package in `site`."""
         out = where / "cell.json"
         command = [sys.executable, "-m", tree.PACKAGE, "run", *detectors, "-q", "-j1", "--json", str(out)]
-        # The same for the green run and the red one; a case ends long before its time.
-        command += ["--results", str(where / "results"), "--timeout-scale", "0.5"]
+        # The same for the green run and the red one; a case ends long before its time, but for one that is given much.
+        cases = tree.load_cases()
+        slow = any(cases[one.rpartition("::")[2]].timeout > SLOW_S for one in detectors)
+        command += ["--results", str(where / "results"), "--timeout-scale", "1" if slow else "0.5"]
         env = {"ASYNCIO_GUEST_SITE": str(site), "PYTHONPATH": f"{site}{os.pathsep}{tree.python_path()}"}
         status, text = self.run(command, where, env, CELL_S + 30.0 * len(detectors))
         try:
@@ -208,14 +214,13 @@ class Bench:
             return Seen("red", line[:500], frozenset({"red"}))
         return Seen("error", f"pytest ended with {status}: {' '.join(said[-5:])[:1500]}")
 
-    def detect(self, mutants: Sequence[Mutant], where: Path, *, fault: bool) -> list[Seen]:
-        """Run the detectors of mutants that are one change, with or without it."""
+    def detect(self, mutants: Sequence[Mutant], where: Path) -> list[Seen]:
+        """Run the detectors of mutants that are one change, with it."""
         try:
             if mutants[0].by_test:
-                top = make_tree(mutants[0], where) if fault else tree.TOP
+                top = make_tree(mutants[0], where)
                 return [self.test(mutant.detector, where, top) for mutant in mutants]
-            site = make_site(mutants[0], self.site, where) if fault else self.site
-            seen = self.cells([mutant.detector for mutant in mutants], where, site)
+            seen = self.cells([m.detector for m in mutants], where, make_site(mutants[0], self.site, where))
             return [seen[mutant.detector] for mutant in mutants]
         except CannotBuild as error:
             return [Seen("error", str(error))] * len(mutants)
@@ -226,7 +231,7 @@ class Bench:
         done = [Result(mutant, seen, []) for mutant, seen in zip(mutants, green, strict=True)]
         for attempt in range(self.attempts):
             where = self.folder / f"{mutants[0].name}-{attempt}"
-            for result, seen in zip(done, self.detect(mutants, where, fault=True), strict=True):
+            for result, seen in zip(done, self.detect(mutants, where), strict=True):
                 result.times.append(seen)
             shutil.rmtree(where / "site", ignore_errors=True)
             if all(result.verdict == "INVALID" for result in done):
@@ -235,9 +240,9 @@ class Bench:
             result.seconds = (time.monotonic() - began) / len(done)
         return done
 
-    def without_loops(self, faults: Sequence[loops.LoopFault], name: str) -> dict[str, Seen]:
-        """The green cells of these faults of loops: each again that is not green, for the machine may be busy."""
-        left = list(dict.fromkeys(fault.green for fault in faults))
+    def without(self, cells: Sequence[str], name: str) -> dict[str, Seen]:
+        """These cells without a fault, in one harness: each again that is not green, for the machine may be busy."""
+        left = list(cells)
         seen: dict[str, Seen] = {}
         for attempt in range(GREEN_ATTEMPTS):
             seen |= self.cells(left, self.folder / f"{name}-green-{attempt}", self.site)
@@ -262,18 +267,21 @@ class Bench:
             result.seconds = (time.monotonic() - began) / len(done)
         return done
 
-    def judge_after(self, mutants: Sequence[Mutant], green: Sequence[concurrent.futures.Future[Seen]]) -> list[Result]:
+    def judge_after(
+        self, mutants: Sequence[Mutant], green: Sequence[concurrent.futures.Future[dict[str, Seen]]]
+    ) -> list[Result]:
         """`judge`, once the runs without the fault are over."""
-        return self.judge(mutants, [one.result() for one in green])
+        seen = [one.result() for one in green]
+        return self.judge(mutants, [one[mutant.detector] for one, mutant in zip(seen, mutants, strict=True)])
 
-    def without(self, mutant: Mutant) -> Seen:
-        """The detector without the fault."""
+    def without_test(self, mutant: Mutant) -> dict[str, Seen]:
+        """The test that has to see a mutant, without the fault."""
         seen = Seen("error", "did not run")
         for attempt in range(GREEN_ATTEMPTS):
-            [seen] = self.detect([mutant], self.folder / f"{mutant.name}-green-{attempt}", fault=False)
+            seen = self.test(mutant.detector, self.folder / f"{mutant.name}-green-{attempt}", tree.TOP)
             if seen.green:
                 break
-        return seen
+        return {mutant.detector: seen}
 
 
 def _seen(cell: dict[str, Any]) -> Seen:
@@ -321,9 +329,19 @@ def submit(
         if isinstance(fault, loops.LoopFault):
             modules.setdefault(fault.file, []).append(fault)
             contenders.setdefault(fault.contender, []).append(fault)
-    # One green run for all mutants of one detector, and one for all loops of a module.
-    green = {m.detector: pool.submit(bench.without, m) for m in {m.detector: m for m in mutants}.values()}
-    sound = {file: pool.submit(bench.without_loops, these, Path(file).stem) for file, these in modules.items()}
+    # What has to be green runs once, whatever has to see what, and several in one harness: it takes as long to start.
+    green: dict[str, concurrent.futures.Future[dict[str, Seen]]] = {}
+    for mutant in mutants:
+        if mutant.by_test and mutant.detector not in green:
+            green[mutant.detector] = pool.submit(bench.without_test, mutant)
+    cells = sorted({mutant.detector for mutant in mutants if not mutant.by_test})
+    for start in range(0, len(cells), TOGETHER):
+        these_cells = cells[start : start + TOGETHER]
+        green |= dict.fromkeys(these_cells, pool.submit(bench.without, these_cells, f"mutants-{start}"))
+    sound = {
+        file: pool.submit(bench.without, list(dict.fromkeys(fault.green for fault in these)), Path(file).stem)
+        for file, these in modules.items()
+    }
     futures = [pool.submit(bench.judge_after, these, [green[m.detector] for m in these]) for these in changes.values()]
     return futures + [pool.submit(bench.judge_loop, these, sound[these[0].file]) for these in contenders.values()]
 

@@ -142,7 +142,8 @@ def test_a_fault_with_several_detectors_is_a_mutant_for_each(tmp_path: Path) -> 
         'detector=["guest/poll::T.01a-x", "guest/tk::H.05b-y-z"]\nsees=["FAIL"]\n'
     )
     made = load(path)
-    assert [(m.name, m.detector) for m in made.values()] == [("a", "guest/poll::T.01a-x"), ("a-h05b", "guest/tk::H.05b-y-z")]
+    named = {name: mutant.detector for name, mutant in made.items()}
+    assert named == {"a": "guest/poll::T.01a-x", "a-h05b": "guest/tk::H.05b-y-z"}
     assert len({m.change for m in made.values()}) == 1
 
 
@@ -184,7 +185,7 @@ def test_a_detector_is_asked_each_time(
 ) -> None:
     ends = iter(seen)
 
-    def detect(self: Any, mutants: Any, where: Path, *, fault: bool) -> list[selftest.Seen]:
+    def detect(self: Any, mutants: Any, where: Path) -> list[selftest.Seen]:
         what = next(ends)
         return [selftest.Seen(what, "", frozenset([what]))]
 
