@@ -83,10 +83,17 @@ async def _echo_round(t: CaseContext, client: Recorder, transport: Any) -> None:
 )
 async def tcp_protocols(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
-    servers: list[Echo] = []
+    servers: list[Server] = []
 
-    def factory() -> Echo:
-        servers.append(Echo(t, f"server {len(servers)}"))
+    class Server(Echo):
+        peer: Any = None  # told by connection_made: which of the two ends is made first is the loop's affair
+
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            self.peer = transport.get_extra_info("peername")
+
+    def factory() -> Server:
+        servers.append(Server(t, f"server {len(servers)}"))
         return servers[-1]
 
     server = await loop.create_server(factory, "127.0.0.1", 0)
@@ -94,9 +101,10 @@ async def tcp_protocols(t: CaseContext) -> None:
     for i in range(3):
         transport, client = await loop.create_connection(lambda i=i: Recorder(t, f"client {i}"), host, port)
         t.check(transport.get_extra_info("peername") == (host, port), "another peer")
-        t.check(transport.get_extra_info("sockname") == servers[i].transport.get_extra_info("peername"), "another name")
+        name = transport.get_extra_info("sockname")
         await _echo_round(t, client, transport)
         await servers[i].closed
+        t.check(name == servers[i].peer, "another name", client=name, server=servers[i].peer)
     t.log("serving", server.is_serving())
     server.close()
     await server.wait_closed()
@@ -463,21 +471,23 @@ async def remove_another(t: CaseContext) -> None:
     with socket_pair() as (a, b), socket_pair() as (c, d):
         b.send(b"x")
         d.send(b"x")
-        ran = 0
+        # Which of the two, not how often: that depends on where in its iteration a loop polls, and for how much.
+        ran: list[socket.socket] = []
 
         def reader(mine: socket.socket, other: socket.socket) -> None:
-            nonlocal ran
-            ran += 1
+            ran.append(mine)
             loop.remove_reader(other)
 
         loop.add_reader(a, reader, a, c)
         loop.add_reader(c, reader, c, a)
-        await iterations(2)
-        t.log("ran in the first iteration", ran)
-        await iterations(3)
-        t.check(ran >= 3, "the survivor does not run on", ran=ran)
+        for _ in range(1000):
+            if len(ran) >= 3:
+                break
+            await asyncio.sleep(0.001)
         loop.remove_reader(a)
         loop.remove_reader(c)
+        t.log("readers that ran", len(set(ran)))
+        t.check(len(ran) >= 3, "the survivor does not run on", ran=len(ran))
 
 
 @case(
@@ -881,13 +891,14 @@ async def connect_times_out(t: CaseContext) -> None:
                 pass
             else:
                 raise Unsupported("a listener whose queue is full")
-        before = len(os.listdir("/proc/self/fd"))
-        try:
-            async with asyncio.timeout(0.02):
-                await asyncio.open_connection(*deaf.address)
-        except TimeoutError:
-            t.log("open_connection timed out")
-        await settle()
+        for _ in range(2):  # what a loop opens at its first connection, and keeps, is no leak
+            before = len(os.listdir("/proc/self/fd"))
+            try:
+                async with asyncio.timeout(0.02):
+                    await asyncio.open_connection(*deaf.address)
+            except TimeoutError:
+                t.log("open_connection timed out")
+            await settle()
         t.log("descriptors left", len(os.listdir("/proc/self/fd")) - before)
         with socket.socket() as sock:
             sock.setblocking(False)
@@ -896,6 +907,18 @@ async def connect_times_out(t: CaseContext) -> None:
             except TimeoutError:
                 t.log("sock_connect timed out")
             t.log("still registered", loop.remove_writer(sock))
+
+
+async def _resolves_in_python(loop: asyncio.AbstractEventLoop) -> bool:
+    """Does the loop resolve names by Python's `socket.getaddrinfo`?  Only then can a case give the answers."""
+    from unittest import mock  # slow to import
+
+    with mock.patch("socket.getaddrinfo", mock.Mock(side_effect=socket.gaierror)) as asked:
+        try:
+            await loop.getaddrinfo("localhost", 80)
+        except socket.gaierror:
+            pass
+    return bool(asked.called)
 
 
 @case(
@@ -908,6 +931,8 @@ async def several_addresses(t: CaseContext) -> None:
     from unittest import mock  # slow to import
 
     loop = asyncio.get_running_loop()
+    if not await _resolves_in_python(loop):
+        raise Unsupported("names resolved by socket.getaddrinfo")
     server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0)
     good = server.sockets[0].getsockname()
     with _Deaf() as deaf, socket.socket() as holder:
@@ -1222,6 +1247,8 @@ async def name_resolution(t: CaseContext) -> None:
     except socket.gaierror as exc:
         t.log("error", type(exc).__name__)
 
+    if not await _resolves_in_python(loop):
+        return
     import threading
 
     release = threading.Event()
@@ -1233,9 +1260,10 @@ async def name_resolution(t: CaseContext) -> None:
     with mock.patch("socket.getaddrinfo", slow):
         task = asyncio.create_task(loop.getaddrinfo("slow.test", 1))
         await asyncio.sleep(0.005)
-        t.log("meanwhile", task.done())
+        t.check(not task.done(), "a name was resolved before its resolver answered")
         release.set()
-        t.log("resolved", [list(info[4]) for info in await task])
+        resolved = await task
+        t.check([info[4] for info in resolved] == [("127.0.0.1", 1)], "another answer", resolved=resolved)
 
 
 @case(
