@@ -316,3 +316,14 @@ class ErrorsToldTwice(Loop):
     def call_exception_handler(self, context: Any) -> None:
         super().call_exception_handler(context)
         super().call_exception_handler(context)
+
+
+@broken("an error that is told to the exception handler closes the server", "S.15-handler-errors-stay-local")
+class ServerDies(Loop):
+    async def create_server(self, *args: Any, **options: Any) -> Any:
+        self._server = await super().create_server(*args, **options)
+        return self._server
+
+    def call_exception_handler(self, context: Any) -> None:
+        super().call_exception_handler(context)
+        self._server.close()
