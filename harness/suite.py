@@ -567,7 +567,8 @@ def show(
                 if id in theirs and theirs[id].detail:
                     out.print(_indented(theirs[id], verbose), markup=False)
         for id in comparison.flaky:
-            out.print(f"flaky {name} {id}: differed once, agreed when run again", style="yellow", markup=False)
+            text = f"flaky {name} {id}: plain {_words(plain.get(id))}, here {_words(theirs.get(id))}; agreed when run again"
+            out.print(text, style="yellow", markup=False)
         for id, why in comparison.known.items():
             out.print(f"known {name} {id}: {why}", style="yellow", markup=False)
 

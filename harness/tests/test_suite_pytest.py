@@ -271,3 +271,16 @@ def test_a_process_loads_the_main_module_again(tmp_path: Path) -> None:
         for name in ("plain", "guest/poll"):
             found = runner.module(session.contender(name), "test_main.py")
             assert [test.outcome for test in found.values()] == ["pass", "pass"], found
+
+
+def test_who_was_flaky_is_told(tmp_path: Path, harness: Callable[..., Ran]) -> None:
+    """Regression: a test that failed once on plain asyncio read as if the guest had failed it."""
+    seen = tmp_path / "seen"
+    (tmp_path / "test_once.py").write_text(
+        "import asyncio, pathlib, sys\ndef test_a():\n    asyncio.run(asyncio.sleep(0))\n"
+        f"    seen = pathlib.Path({str(seen)!r})\n    first = 'asyncio_guest' not in sys.modules and not seen.exists()\n"
+        "    if first: seen.touch()\n    assert not first\n"
+    )
+    ran = harness("suite", "pytest", "guest/poll", "--folder", str(tmp_path), "--results", str(tmp_path / "out"))
+    assert ran.code == results.INCONCLUSIVE, ran.out + ran.err
+    assert "flaky guest/poll test_once.py::test_a: plain fail" in ran.out and "here pass" in ran.out
