@@ -42,14 +42,16 @@ class _Own:
     """Holds a thread's interpreter until the thread ends."""
 
     def __init__(self) -> None:
-        import tkinter
+        import _tkinter
 
-        self.app = tkinter.Tcl().tk
+        # As tkinter.Tcl() does, but for the user's ~/.Tk.py and ~/.Tcl.tcl, which that runs, once a thread here.
+        self.app: Any = None
         self.ident = threading.get_ident()
+        self.app = _tkinter.create(None, "asyncio-guest", "Tk", False, True, False, False, None)
 
     def __del__(self) -> None:
         # Tcl aborts when an interpreter is deleted on a thread that is not its own: the end of a daemon thread.
-        if self.ident != threading.get_ident():
+        if self.app is not None and self.ident != threading.get_ident():
             from . import _tk
 
             _tk.immortalize(self.app)

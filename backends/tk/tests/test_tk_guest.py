@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -73,6 +74,17 @@ def test_every_thread_may_have_one(program: Any) -> None:
         for thread in threads: thread.join()
         print(sorted(results))
     """) == ["[0, 1, 2, 3, 4, 5]"]
+
+
+def test_the_users_profile_is_not_run(program: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Regression: the interpreter of each thread, as tkinter makes them, ran ~/.Tk.py, below a coroutine of somebody's."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".Tk.py").write_text("print('the profile')")
+    assert program("""
+        thread = threading.Thread(target=run, args=(asyncio.sleep(0),))
+        thread.start(); thread.join()
+        print(run(asyncio.sleep(0, "no profile")))
+    """) == ["no profile"]
 
 
 def test_thread_ids_are_given_out_again(program: Any) -> None:
