@@ -318,6 +318,8 @@ def compare(
             second = runner.module(contender, module, ids)
             still = set().union(*differences(second_plain, second, contender.engine).values())
             flaky |= {id for id in ids if id not in still and id in second and id in second_plain}
+            # Plain differs from itself, whatever the guest does.
+            flaky |= {id for id in ids if id in plain and id in second_plain and plain[id].outcome != second_plain[id].outcome}
     left: dict[str, list[str]] = {}
     explained: dict[str, str] = {}
     for kind, differing in found.items():

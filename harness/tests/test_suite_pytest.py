@@ -284,3 +284,15 @@ def test_who_was_flaky_is_told(tmp_path: Path, harness: Callable[..., Ran]) -> N
     ran = harness("suite", "pytest", "guest/poll", "--folder", str(tmp_path), "--results", str(tmp_path / "out"))
     assert ran.code == results.INCONCLUSIVE, ran.out + ran.err
     assert "flaky guest/poll test_once.py::test_a: plain fail" in ran.out and "here pass" in ran.out
+
+
+def test_where_plain_differs_from_itself_nobody_is_blamed(tmp_path: Path, harness: Callable[..., Ran]) -> None:
+    """Regression: plain failed and the guest passed, then the other way round: that was told as the guest's."""
+    seen = tmp_path / "seen"
+    (tmp_path / "test_turns.py").write_text(
+        "import asyncio, pathlib, sys\ndef test_a():\n    asyncio.run(asyncio.sleep(0))\n"
+        f"    seen = pathlib.Path({str(seen)!r} + str('asyncio_guest' in sys.modules))\n    first = not seen.exists()\n"
+        "    seen.touch()\n    assert first == ('asyncio_guest' in sys.modules)\n"
+    )
+    ran = harness("suite", "pytest", "guest/poll", "--folder", str(tmp_path), "--results", str(tmp_path / "out"))
+    assert ran.code == results.INCONCLUSIVE and "flaky guest/poll test_turns.py::test_a" in ran.out, ran.out + ran.err
