@@ -78,6 +78,9 @@ class TkDriver(WindowDriver):
             self._build()
         else:
             self._root.withdraw()
+            # Tk maps a new window in an idle call that does not return while there are others: a flood of them
+            # that begins before it has had its turn, on a busy machine, never ends.
+            self._root.update_idletasks()
 
     def _build(self) -> None:
         root = self._root

@@ -90,7 +90,9 @@ def not_threadsafe(t: CaseContext) -> None:
         host.post(fn)
 
     async def main() -> None:
-        await _spin(0.05)  # the host's thread posts the next turn
+        until = time.monotonic() + 10
+        while ("not threadsafe", True) not in used and time.monotonic() < until:
+            await _spin(0.05)  # the host's thread posts the next turn
         for _ in range(100):  # a busy machine may have been away when the timer was due: then nobody has to be woken
             await asyncio.sleep(0.01)  # another thread wakes the host
             if ("threadsafe", False) in used:
