@@ -96,8 +96,8 @@ READERS = {
     "campaign": "merge, compare, expect",
     "test_asyncio": "merge, compare, report beside the cells' results",
     "bench": "merge, compare, report beside the cells' results",
-    "selftest": "list --coverage",
-    "fuzz": "no verb: fuzz --replay takes the files of its finds",
+    "selftest": "merge, list --coverage",
+    "fuzz": "merge; fuzz --replay takes the files of its finds",
     "gate": "no verb: gate.md beside it is for people",
 }
 """What a results file is -> what reads it, for people."""

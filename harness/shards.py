@@ -149,8 +149,11 @@ examples:
                                            the table and the exit code of all of them
   merge one.json --json all.json           says which shards are missing, and ends with 5
   merge tk.json gtk.json --json both.json  runs of different cells, without shards
+  merge fuzz-1.json fuzz-2.json --json fuzz.json
+                                           campaigns: programs add up, finds join
 
-Refused (2): files of different kinds, commits, interpreters or selections; a shard or a cell that is there twice;
+Refused (2): files of different kinds, commits, interpreters or selections; a shard, a cell or a seeded fault that is there twice;
+shards of campaigns of different seeds;
 --require, --strict and --markdown for results that are no cells of cases.
 
 """
@@ -164,7 +167,9 @@ def numbers(about: dict[str, Any]) -> tuple[set[int], int] | None:
     return {int(n) for n in left.split(",")}, int(right)
 
 
-MERGED = (*results.CELLS, "test_asyncio", "bench")
+SUMMED = ("test_asyncio", "fuzz", "selftest")
+"""Kinds whose parts end as their runs did: the worst of their exit codes is that of the whole."""
+MERGED = (*results.CELLS, "bench", *SUMMED)
 """The kinds that have parts."""
 
 
@@ -260,6 +265,34 @@ class Parts:
                 whole = keys
         return list(found.values())
 
+    def programs(self) -> dict[str, Any]:
+        """What campaigns of ``fuzz`` have, counted together.  Raises UsageError for shards of different seeds."""
+        if self.count:
+            for path, document in zip(self.paths, self.documents):
+                if (seed := document["meta"]["seed"]) != (first := self.documents[0]["meta"]["seed"]):
+                    raise UsageError(f"{path} is a shard of seed {seed}, {self.paths[0]} of seed {first}: give both one --seed")
+        ran: collections.Counter[str] = collections.Counter()
+        notrun: dict[str, str] = {}
+        for document in self.documents:
+            ran.update(document["contenders"])
+            notrun.update(document["not_run"])
+        return {
+            "programs": sum(document["programs"] for document in self.documents),
+            "contenders": dict(ran),
+            "not_run": notrun,
+            "finds": [find for document in self.documents for find in document["finds"]],
+        }
+
+    def faults(self) -> list[dict[str, Any]]:
+        """The seeded faults of ``selftest``, each once.  Raises UsageError for one that is there twice."""
+        found: dict[str, dict[str, Any]] = {}
+        for path, document in zip(self.paths, self.documents):
+            for fault in document["faults"]:
+                if fault["name"] in found:
+                    raise UsageError(f"the fault {fault['name']} is there twice, the second time in {path}")
+                found[fault["name"]] = fault
+        return list(found.values())
+
     def runs(self) -> tuple[dict[str, str], list[dict[str, Any]]]:
         """``not_run`` and ``runs`` of a suite's results."""
         merged: dict[str, dict[str, Any]] = {}
@@ -320,12 +353,21 @@ def merge(options: argparse.Namespace) -> int:
     left: list[tuple[str, str]] = []
     if parts.kind == "test_asyncio":
         document["not_run"], document["runs"] = parts.runs()
+    elif parts.kind == "fuzz":
+        document |= parts.programs()
+        runs = ", ".join(f"{name} {count}" for name, count in document["contenders"].items())
+        out.print(f"{document['programs']} programs ({runs} runs): {len(document['finds'])} finds", markup=False)
+    elif parts.kind == "selftest":
+        document["faults"] = parts.faults()
+        caught = sum(fault["verdict"] == "CAUGHT" for fault in document["faults"])
+        out.print(f"{caught} of {len(document['faults'])} seeded faults were caught")
+    else:
+        document["cells"] = parts.cells()
+    if parts.kind in SUMMED:
         for path, part in zip(parts.paths, parts.documents):
             if part["meta"]["exit_code"] is None:
                 raise UsageError(f"{path} does not say how it ended")
             codes.append(int(part["meta"]["exit_code"]))
-    else:
-        document["cells"] = parts.cells()
     if parts.kind == "bench":
         from . import bench
 

@@ -22,7 +22,8 @@ EPILOG = """\
 examples:
   fuzz --seconds 60                        every host for a minute, a seed of its own (printed)
   fuzz --seed 7 --programs 500 guest/tk    the same 500 programs each time
-  fuzz --seconds 3600 --shard 2/4          the second quarter of an hour on four machines
+  fuzz --seed 7 --seconds 3600 --shard 2/4 --json 2.json
+                                           the second of four machines; put together by: merge
   fuzz --replay FILE.json guest/gtk3       one program again, from a find's file or from the corpus
   fuzz plain                               the programs themselves: plain asyncio against a loop that stalls
   fuzz mypackage:make_loop                 a loop of your own
@@ -150,7 +151,7 @@ def as_json(campaign: Any, options: argparse.Namespace, seed: int, interrupted: 
             interrupted=interrupted,
             exit_code=code,
             seed=seed,
-            shard=str(options.shard),
+            shard=str(options.shard) if options.shard.count > 1 else None,
             seconds=round(campaign.seconds, 1),
         ),
         "programs": campaign.programs,

@@ -177,6 +177,54 @@ def bench(path: Path, shard: str, samples: list[float], **more: Any) -> str:
     return str(path)
 
 
+def test_campaigns_of_programs_are_added_up(harness: Harness, tmp_path: Path) -> None:
+    paths = [tmp_path / f"{k}.json" for k in (1, 2)]
+    for k, path in enumerate(paths, 1):
+        command = ["fuzz", "plain", "--seed", "7", "--programs", "5", "--shard", f"{k}/2", "-q"]
+        assert harness(*command, "--results", str(tmp_path), "--json", str(path)).code == 0
+    whole = tmp_path / "whole.json"
+    ran = harness("merge", *map(str, paths), "--json", str(whole))
+    assert ran.code == 0 and "10 programs (plain 10 runs): 0 finds" in ran.out, ran.out + ran.err
+    document = results.read(whole, "fuzz")
+    assert (document["programs"], document["contenders"], document["meta"]["shard"]) == (10, {"plain": 10}, None)
+    ran = harness("merge", str(paths[0]), "--json", str(whole))
+    assert ran.code == 5 and "left: shard 2/2" in ran.out, ran.out
+    other = json.loads(paths[1].read_text())
+    other["meta"]["seed"] = 8
+    paths[1].write_text(json.dumps(other))
+    ran = harness("merge", *map(str, paths), "--json", str(whole))
+    assert ran.code == 2 and "shard of seed 8" in ran.err
+
+
+def test_finds_and_exit_codes_of_campaigns_are_kept(harness: Harness, tmp_path: Path) -> None:
+    find = dict(contender="plain", kind="differs", program={}, difference="d", size=1, seed=1, detail="", files=[])
+    paths = [tmp_path / f"{k}.json" for k in (1, 2)]
+    for code, finds, path in zip((0, 3), ([], [find]), paths):
+        meta = {**results.meta(exit_code=code, seed=code), "seconds": 1.0}
+        parts = {"programs": 2, "contenders": {"plain": 2}, "not_run": {}, "finds": finds}
+        path.write_text(json.dumps({"schema": "asyncio-guest/fuzz@1", "meta": meta, **parts}))
+    ran = harness("merge", *map(str, paths), "--json", str(tmp_path / "whole.json"))
+    assert ran.code == 3, ran.out + ran.err
+    assert results.read(tmp_path / "whole.json", "fuzz")["finds"] == [find]
+
+
+def test_seeded_faults_are_merged_and_none_is_there_twice(harness: Harness, tmp_path: Path) -> None:
+    seen = {"what": "PASS", "reason": ""}
+    about = {"fault": "f", "in": "loop", "file": "x.py", "detector": "a::b", "case": "b", "sees": ["FAIL"]}
+    counts = {"without": seen, "with": seen, "caught": 1, "asked": 1, "verdict": "CAUGHT", "seconds": 1.0}
+    paths = [tmp_path / f"{name}.json" for name in ("one", "two")]
+    for path in paths:
+        faults = [{"name": path.stem, **about, **counts}]
+        document = {"schema": "asyncio-guest/selftest@1", "meta": results.meta(exit_code=0), "faults": faults}
+        path.write_text(json.dumps(document))
+    whole = tmp_path / "whole.json"
+    ran = harness("merge", *map(str, paths), "--json", str(whole))
+    assert ran.code == 0 and "2 of 2 seeded faults were caught" in ran.out, ran.out + ran.err
+    assert [fault["name"] for fault in results.read(whole, "selftest")["faults"]] == ["one", "two"]
+    ran = harness("merge", str(paths[0]), str(paths[0]), "--json", str(whole))
+    assert ran.code == 2 and "one is there twice" in ran.err
+
+
 @pytest.mark.parametrize(
     ("samples", "more", "code"),
     [([1.0], {}, 0), ([], {}, 5), ([1.0], {"interrupted": True}, 130)],
