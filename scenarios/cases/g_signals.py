@@ -238,6 +238,7 @@ def second_ctrl_c(t: CaseContext) -> None:
         with Killer() as killer:
 
             async def main() -> None:
+                other = asyncio.create_task(asyncio.sleep(60 * t.scale))
                 killer.send(0.1)
                 try:
                     await asyncio.sleep(10 * t.scale)
@@ -248,7 +249,8 @@ def second_ctrl_c(t: CaseContext) -> None:
                     try:
                         await asyncio.sleep(10 * t.scale)
                     except asyncio.CancelledError:
-                        events.append("cancelled by the teardown")
+                        # The teardown, which comes once the exception has left the loop, cancels all tasks at once.
+                        events.append("cancelled by the teardown" if other.cancelling() else "cancelled once more")
                         raise
                     events.append("slept on")
 

@@ -52,6 +52,29 @@ async def locks(t: CaseContext) -> None:
     rejects="a getter woken twice for one item",
 )
 async def queues(t: CaseContext) -> None:
+    async def get(name: str, queue: asyncio.Queue[str]) -> None:
+        t.log("one for", [name, await queue.get()])
+
+    async def put(name: str, queue: asyncio.Queue[str]) -> None:
+        await queue.put(name)
+        t.log("room for", name)
+
+    # One at a time: who is woken for nothing waits again, but behind the others.
+    line: asyncio.Queue[str] = asyncio.Queue(1)
+    getters = [asyncio.create_task(get(name, line)) for name in "abc"]
+    await iterations(2)
+    for item in "xyz":
+        line.put_nowait(item)
+        await iterations(4)
+    await asyncio.wait(getters)
+    line.put_nowait("full")
+    putters = [asyncio.create_task(put(name, line)) for name in "abc"]
+    await iterations(2)
+    for _ in putters:
+        t.log("makes room", line.get_nowait())
+        await iterations(4)
+    await asyncio.wait(putters)
+
     for kind in (asyncio.Queue, asyncio.LifoQueue, asyncio.PriorityQueue):
         queue: asyncio.Queue[int] = kind(maxsize=3)
 
@@ -175,6 +198,22 @@ async def conditions(t: CaseContext) -> None:
         condition.notify_all()
     await asyncio.wait(tasks)
     t.log("ends", [outcome(task) for task in tasks])
+    for name in ("cancelled, then notified", "notified, then cancelled"):
+        tasks = [asyncio.create_task(waiter(i)) for i in (10, 11, 12)]
+        await iterations(3)
+        async with condition:
+            if name.startswith("cancelled"):
+                tasks[0].cancel()
+                condition.notify()
+            else:  # passed on to the next one in newer versions
+                condition.notify()
+                tasks[0].cancel()
+        await iterations(6)
+        t.log(name, [task.done() for task in tasks])
+        async with condition:
+            condition.notify_all()
+        await asyncio.wait(tasks)
+        t.log("ends", [outcome(task) for task in tasks])
     state: list[int] = []
 
     async def until() -> str:
@@ -220,6 +259,14 @@ async def semaphores(t: CaseContext) -> None:
     await asyncio.wait(tasks)
     t.log("most inside", most)
     t.log("ends", [outcome(task) for task in tasks])
+    semaphore = asyncio.Semaphore(1)
+    await semaphore.acquire()
+    tasks = [asyncio.create_task(worker(i)) for i in (10, 11)]
+    await iterations(2)
+    semaphore.release()
+    async with semaphore:  # the one who is woken has not run yet
+        t.log("newcomer in", [task.done() for task in tasks])
+    await asyncio.wait(tasks)
     bounded = asyncio.BoundedSemaphore(1)
     await bounded.acquire()
     bounded.release()

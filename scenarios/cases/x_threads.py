@@ -15,7 +15,7 @@ from typing import Any
 
 from ..api import CaseContext, case
 from ..hostside import QueueHost
-from ..support import from_thread, iterations, outcome, settle, socket_pair
+from ..support import from_thread, iterations, listen, outcome, settle, socket_pair
 
 VAR: contextvars.ContextVar[str] = contextvars.ContextVar("VAR", default="unset")
 
@@ -75,6 +75,7 @@ async def goes_on_meanwhile(t: CaseContext) -> None:
 )
 async def cancelled_call(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
+    heard = listen(loop)
     release = threading.Event()
     started, finished = threading.Event(), threading.Event()
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -93,8 +94,9 @@ async def cancelled_call(t: CaseContext) -> None:
         t.log("waits", [outcome(running), outcome(queued)])
         t.log("finished", finished.is_set())
         release.set()
-        t.log("next", await loop.run_in_executor(pool, finished.is_set))
+        t.log("next", await loop.run_in_executor(pool, finished.is_set))  # by the same worker, so the late result is here
     await iterations(3)
+    t.log("errors", [repr(context.get("exception")) for context in heard])
 
 
 @case(

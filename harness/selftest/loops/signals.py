@@ -98,6 +98,7 @@ class InterruptedAllTheSame(Loop):
 
 @broken(
     "each Ctrl-C cancels the main task, the second one too, and takes the place of the program's own handler",
+    "G.04a-second-ctrl-c",
     "G.04b-second-ctrl-c-in-coroutine",
     "G.06b-own-handler-kept",
 )

@@ -28,6 +28,19 @@ def queue_takes_one_more() -> asyncio.AbstractEventLoop:
     return Loop()
 
 
+@broken("an item wakes two getters", "Q.02-queues")
+def item_wakes_two() -> asyncio.AbstractEventLoop:
+    def change(old: Any) -> Any:
+        def put_nowait(self: Any, item: Any) -> None:
+            old(self, item)
+            self._wakeup_next(self._getters)
+
+        return put_nowait
+
+    patch(asyncio.Queue, "put_nowait", change)
+    return Loop()
+
+
 @broken("a waiter that comes when the event is cleared again goes too", "Q.03-events")
 def event_lets_late_ones_go() -> asyncio.AbstractEventLoop:
     def change(old: Any) -> Any:
@@ -61,6 +74,18 @@ def notify_wakes_all() -> asyncio.AbstractEventLoop:
     return Loop()
 
 
+@broken("a notification goes to a waiter that is cancelled already, and is lost", "Q.05-conditions")
+def notification_lost() -> asyncio.AbstractEventLoop:
+    def change(old: Any) -> Any:
+        def notify(self: Any, n: int = 1) -> None:
+            old(self, n - sum(waiter.cancelled() for waiter in [*self._waiters][:n]))
+
+        return notify
+
+    patch(asyncio.Condition, "notify", change)
+    return Loop()
+
+
 @broken("a semaphore lets in one more than its number", "Q.06-semaphores")
 def semaphore_lets_in_one_more() -> asyncio.AbstractEventLoop:
     def change(old: Any) -> Any:
@@ -70,6 +95,27 @@ def semaphore_lets_in_one_more() -> asyncio.AbstractEventLoop:
         return init
 
     patch(asyncio.Semaphore, "__init__", change)
+    return Loop()
+
+
+@broken("a newcomer gets what a semaphore's waiter is woken for (bpo-45997)", "Q.06-semaphores")
+def newcomer_comes_first() -> asyncio.AbstractEventLoop:
+    async def acquire(self: Any) -> bool:
+        while self._value <= 0:
+            self._waiters = [] if self._waiters is None else self._waiters
+            self._waiters.append(asyncio.get_running_loop().create_future())
+            await self._waiters[-1]
+        self._value -= 1
+        return True
+
+    def release(self: Any) -> None:
+        self._value += 1
+        while self._waiters and (waiter := self._waiters.pop(0)):
+            if not waiter.done():
+                return waiter.set_result(None)
+
+    patch(asyncio.Semaphore, "acquire", lambda old: acquire)
+    patch(asyncio.Semaphore, "release", lambda old: release)
     return Loop()
 
 

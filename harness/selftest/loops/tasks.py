@@ -112,6 +112,42 @@ def wait_raises() -> asyncio.AbstractEventLoop:
     return Loop()
 
 
+def _wait(change: Any) -> asyncio.AbstractEventLoop:
+    patch(asyncio, "wait", change)
+    return Loop()
+
+
+@broken("a wait cancels what is pending when it returns", "K.04b-wait")
+def wait_cancels_the_rest() -> asyncio.AbstractEventLoop:
+    def change(old: Any) -> Any:
+        async def wait(each: Any, **options: Any) -> Any:
+            done, pending = await old(each, **options)
+            for future in pending:
+                future.cancel()
+            return done, pending
+
+        return wait
+
+    return _wait(change)
+
+
+@broken("a wait returns at the first, whatever it is asked to wait for", "K.04b-wait")
+def wait_returns_at_the_first() -> asyncio.AbstractEventLoop:
+    return _wait(lambda old: lambda each, **options: old(each, **{**options, "return_when": asyncio.FIRST_COMPLETED}))
+
+
+@broken("a wait for the first error returns at the first result", "K.04b-wait")
+def wait_takes_results_for_errors() -> asyncio.AbstractEventLoop:
+    def change(old: Any) -> Any:
+        def wait(each: Any, *, return_when: str = asyncio.ALL_COMPLETED, **options: Any) -> Any:
+            first = asyncio.FIRST_COMPLETED
+            return old(each, return_when=first if return_when == asyncio.FIRST_EXCEPTION else return_when, **options)
+
+        return wait
+
+    return _wait(change)
+
+
 @broken("as_completed yields in the order of its arguments", "K.04c-as-completed")
 def completed_in_the_order_of_arguments() -> asyncio.AbstractEventLoop:
     def as_completed(each: Any, *, timeout: float | None = None) -> Any:
@@ -138,6 +174,11 @@ def _leave_group(change: Any) -> asyncio.AbstractEventLoop:
 @broken("of several errors in a TaskGroup the first one only comes out", "K.05a-task-group")
 def one_error_of_a_group() -> asyncio.AbstractEventLoop:
     return _leave_group(lambda error: error.derive(error.exceptions[:1]) if hasattr(error, "derive") else error)
+
+
+@broken("a single error in a TaskGroup comes out bare", "K.05a-task-group")
+def single_error_comes_out_bare() -> asyncio.AbstractEventLoop:
+    return _leave_group(lambda error: error.exceptions[0] if len(getattr(error, "exceptions", ())) == 1 else error)
 
 
 @broken("the cancellation of a TaskGroup's parent comes out as a group of errors", "K.05b-task-group-cancelled")
@@ -175,6 +216,22 @@ class DoneTasksToo(Loop):
         task = super().create_task(coro, **options)
         self.made.add(task)
         return task
+
+
+@broken("all_tasks has the tasks of every loop", "K.09b-all-tasks")
+def tasks_of_every_loop() -> asyncio.AbstractEventLoop:
+    loops: list[Any] = []
+
+    def init(old: Any) -> Any:
+        def change(self: Any) -> None:
+            loops.append(self)
+            old(self)
+
+        return change
+
+    patch(asyncio.BaseEventLoop, "__init__", init)
+    patch(asyncio, "all_tasks", lambda old: lambda loop=None: set().union(*map(old, loops)))
+    return Loop()
 
 
 @broken("there is room for four thousand tasks at a time", "K.11-deep-and-wide")

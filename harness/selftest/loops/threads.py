@@ -40,6 +40,19 @@ class CancelledCallRuns(Loop):
         return asyncio.shield(super().run_in_executor(executor, func, *args))
 
 
+@broken("the result of a call whose future is cancelled is set all the same, when it comes", "X.01c-cancelled-call")
+class LateResultSet(Loop):
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+        if executor is None:
+            return super().run_in_executor(executor, func, *args)
+        future, call = self.create_future(), executor.submit(func, *args)
+        future.add_done_callback(lambda future: future.cancelled() and call.cancel())
+        call.add_done_callback(
+            lambda call: call.cancelled() or self.call_soon_threadsafe(future.set_result, call.result())
+        )
+        return future
+
+
 @broken("to_thread calls its function in the context of the worker", "X.02-to-thread-context")
 def context_lost_at_the_threads_door() -> asyncio.AbstractEventLoop:
     async def to_thread(func: Any, /, *args: Any) -> Any:
@@ -53,6 +66,7 @@ def context_lost_at_the_threads_door() -> asyncio.AbstractEventLoop:
     "the default executor is shut down without waiting for its workers",
     "X.03a-shutdown-waits",
     "X.03b-shutdown-default-executor",
+    "Z.07a-teardown-order",
 )
 class ExecutorNotAwaited(Loop):
     async def shutdown_default_executor(self, *_: Any) -> None:
