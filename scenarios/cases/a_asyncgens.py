@@ -126,10 +126,10 @@ async def shutdown_asyncgens(t: CaseContext) -> None:
 
 
 @case(
-    "A.03-already-running",
+    "A.03a-already-running",
     "A second `anext`, and an `aclose`, while one is under way are RuntimeErrors; afterwards all goes on.",
     report="draggable#13",
-    rejects="a bridge that re-enters a running generator from a nested loop",
+    rejects="a bridge that queues what a generator is asked for while it is busy",
 )
 async def already_running(t: CaseContext) -> None:
     go = asyncio.Event()
@@ -155,6 +155,54 @@ async def already_running(t: CaseContext) -> None:
     t.log("first", await task)
     t.log("second", await anext(generator))
     t.log("end", await anext(generator, "end"))
+
+
+@case(
+    "A.03b-running-in-a-nested-loop",
+    "Who asks a generator for more while its body is blocked in a nested host loop is served afterwards, and not "
+    "told that it is already running.",
+    needs="host nested timer",
+    oracle="own",
+    report="draggable#13",
+    rejects="a bridge that re-enters a running generator from a nested loop",
+)
+async def running_in_a_nested_loop(t: CaseContext) -> None:
+    loop = asyncio.get_running_loop()
+    events: list[str] = []
+    tasks: list[asyncio.Task[None]] = []
+
+    async def blocks() -> AsyncGenerator[int, None]:
+        for n in range(3):
+            events.append(f"{n} begins")
+            t.driver.nested_loop(ms=80)
+            events.append(f"{n} ends")
+            yield n
+
+    generator = blocks()
+
+    def callback() -> None:
+        try:
+            generator.asend(None).send(None)
+        except StopIteration as yielded:
+            events.append(f"callback has {yielded.value}")
+        except (RuntimeError, ValueError) as exc:
+            events.append(f"callback: {exc}")
+
+    async def ask() -> None:
+        events.append(f"task has {await anext(generator)}")
+
+    def from_host() -> None:
+        events.append("host callback")
+        loop.call_soon(callback)
+        tasks.append(loop.create_task(ask()))
+
+    t.driver.host_timer(20, from_host)
+    events.append(f"main has {await anext(generator)}")
+    await asyncio.wait(tasks, timeout=10 * t.scale)
+    expected = ["0 begins", "host callback", "0 ends", "main has 0"]
+    expected += ["1 begins", "1 ends", "callback has 1", "2 begins", "2 ends", "task has 2"]
+    t.check(events == expected, "another order of events", events=events)
+    await generator.aclose()
 
 
 @case(
