@@ -94,7 +94,8 @@ async def cancelled_call(t: CaseContext) -> None:
         t.log("waits", [outcome(running), outcome(queued)])
         t.log("finished", finished.is_set())
         release.set()
-        t.log("next", await loop.run_in_executor(pool, finished.is_set))  # by the same worker, so the late result is here
+        # By the same worker, so the late result is here then.
+        t.log("next", await loop.run_in_executor(pool, finished.is_set))
     await iterations(3)
     t.log("errors", [repr(context.get("exception")) for context in heard])
 
