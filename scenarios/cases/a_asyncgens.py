@@ -181,8 +181,9 @@ async def running_in_a_nested_loop(t: CaseContext) -> None:
     generator = blocks()
 
     def callback() -> None:
+        step: Any = generator.asend(None)
         try:
-            generator.asend(None).send(None)
+            step.send(None)
         except StopIteration as yielded:
             events.append(f"callback has {yielded.value}")
         except (RuntimeError, ValueError) as exc:

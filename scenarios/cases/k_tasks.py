@@ -631,7 +631,11 @@ async def all_tasks(t: CaseContext) -> None:
         names = sorted(task.get_name() for task in asyncio.all_tasks())
         t.log("the other loop's", [name for name in names if name.startswith("task ")], actor="other")
 
-    thread = from_thread(lambda: asyncio.run(other()))
+    def run_other() -> None:
+        with asyncio.Runner(loop_factory=asyncio.SelectorEventLoop) as runner:  # nobody else's, whatever policy is set
+            runner.run(other())
+
+    thread = from_thread(run_other)
     end_other = await ready
     tasks = [asyncio.create_task(asyncio.sleep(3600), name=f"task {i}") for i in range(3)]
     done = asyncio.create_task(asyncio.sleep(0))

@@ -112,7 +112,8 @@ def newcomer_comes_first() -> asyncio.AbstractEventLoop:
         self._value += 1
         while self._waiters and (waiter := self._waiters.pop(0)):
             if not waiter.done():
-                return waiter.set_result(None)
+                waiter.set_result(None)
+                return
 
     patch(asyncio.Semaphore, "acquire", lambda old: acquire)
     patch(asyncio.Semaphore, "release", lambda old: release)
