@@ -404,7 +404,6 @@ async def abort(t: CaseContext) -> None:
     class Server(Recorder):
         def connection_made(self, transport: asyncio.BaseTransport) -> None:
             super().connection_made(transport)
-            cast(asyncio.Transport, transport).pause_reading()
             made.set_result(self)
 
         def connection_lost(self, exc: Exception | None) -> None:
@@ -417,17 +416,21 @@ async def abort(t: CaseContext) -> None:
     server = await loop.create_server(lambda: Server(t, "server"), "127.0.0.1", 0)
     transport, client = await loop.create_connection(lambda: Recorder(t, "client"), *server.sockets[0].getsockname())
     peer = await made
+    assert peer.transport is not None
+    await iterations(2)  # a pause inside connection_made, or right behind it, some versions of asyncio forget
+    peer.transport.pause_reading()
     transport.write(bytes(8 << 20))
     t.log("buffered", transport.get_write_buffer_size() > 0)
     transport.abort()
     t.log("closing", transport.is_closing())
     transport.write(b"ignored")
+    # Reading goes on before the end is waited for: a transport that flushes gets rid of all it has, and is seen to.
+    peer.transport.resume_reading()
     await client.closed
     t.log("buffered", transport.get_write_buffer_size())
-    assert peer.transport is not None
-    peer.transport.resume_reading()
     await peer.closed
-    t.log("all arrived", len(peer.data) == 8 << 20)
+    t.log("all arrived", len(peer.data) >= 8 << 20)
+    t.log("what was written after it arrived", any(peer.data))
     server.close()
     await server.wait_closed()
 
@@ -981,6 +984,9 @@ async def sock_family(t: CaseContext) -> None:
             await loop.sock_sendall(conn, b"thanks")
 
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        # Otherwise the kernel takes all of the data at once, and whoever sends once has sent it.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 16)
         listener.setblocking(False)
         client.setblocking(False)
         task = asyncio.create_task(server(listener))
@@ -1178,6 +1184,14 @@ async def thousand_connections(t: CaseContext) -> None:
 )
 async def forgotten_socket(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
+
+    async def used() -> float:
+        """Processor time of this process, in a time that is longer where a little work takes longer."""
+        before = time.process_time()
+        await asyncio.sleep(0.4 * t.scale)
+        return time.process_time() - before
+
+    idle = await used()  # what the loop and its host use anyway
     mine, peer = socket.socketpair()
     mine.setblocking(False)
     transport, protocol = await loop.create_connection(lambda: Recorder(t, "client"), sock=mine)
@@ -1189,11 +1203,10 @@ async def forgotten_socket(t: CaseContext) -> None:
     gone_peer.close()
     await gone_protocol.closed
     await iterations(3)
-    used = time.process_time()
-    await asyncio.sleep(0.2)
-    used = time.process_time() - used
-    t.measure("processor time in 200 ms", used, "s")
-    t.check(used < 0.1 * t.scale, "a forgotten socket keeps the loop busy", used=used)
+    with_them = await used()
+    t.measure("processor time in 400 ms, scaled", with_them, "s")
+    # An eighth of the time: who spins on a machine that others use as well gets no more than a part of it.
+    t.check(with_them - idle < 0.05 * t.scale, "a forgotten socket keeps the loop busy", used=with_them, idle=idle)
     transport.resume_reading()
     await protocol.got.wait()
     t.log("received", len(protocol.data))

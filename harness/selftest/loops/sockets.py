@@ -98,6 +98,12 @@ def abort_is_an_error() -> asyncio.AbstractEventLoop:
     return Loop()
 
 
+@broken("abort is close: what is not sent yet is sent", "S.02f-abort")
+def abort_is_close() -> asyncio.AbstractEventLoop:
+    patch(selector_events._SelectorTransport, "abort", lambda old: lambda self: self.close())
+    return Loop()
+
+
 @broken("a reader that is replaced is called once more", "S.03a-replace-reader-inside-itself")
 class ReplacedReaderCalled(Loop):
     def add_reader(self, fd: Any, callback: Any, *args: Any) -> None:
@@ -231,7 +237,11 @@ class SizeOfTheBuffer(Loop):
         return len(buf) if await super().sock_recv_into(sock, buf) else 0
 
 
-@broken("sock_sendall sends what the socket takes at once, and no more", "S.07d-buffered-protocol")
+@broken(
+    "sock_sendall sends what the socket takes at once, and no more",
+    "S.07a-sock-family",
+    "S.07d-buffered-protocol",
+)
 class SendsOnce(Loop):
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
         sock.send(data)
@@ -272,6 +282,14 @@ class PausedSocketSpins(Loop):
             for _ in range(2_000_000):
                 if not select.select([transport._sock_fd], [], [], 0)[0]:
                     break
+        super()._run_once()
+
+
+@broken("a loop with a paused connection does not sleep", "S.09a-forgotten-socket-does-not-spin")
+class NoSleepWhilePaused(Loop):
+    def _run_once(self) -> None:
+        if any(not t.is_closing() and not t.is_reading() for t in self._transports.values()):
+            self.call_soon(lambda: None)
         super()._run_once()
 
 
