@@ -406,17 +406,20 @@ async def earlier_from_host(t: CaseContext) -> None:
 )
 async def earlier_from_thread(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
-    far = loop.call_later(3600, t.log, "never")
     for i in range(3):
+        # The loop sleeps until then when the thread calls; one that sleeps on wakes for it, and is late.
+        far = loop.call_later(5 * t.scale, lambda: None)
         fired = loop.create_future()
         thread = from_thread(
-            lambda fired=fired: loop.call_soon_threadsafe(lambda: loop.call_later(0.01, fired.set_result, loop.time()))
+            lambda fired=fired: loop.call_soon_threadsafe(lambda: loop.call_later(0.01, fired.set_result, loop.time())),
+            once_asleep=True,
         )
-        took = loop.time() - await fired
+        started = await fired
+        took = loop.time() - started
         thread.join()
         t.check(took < 1.0 * t.scale, "the timer was late", took=took)
         t.log("fired", i)
-    far.cancel()
+        far.cancel()
 
 
 @case(
@@ -430,10 +433,12 @@ async def earlier_from_reader(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
     with socket_pair() as (a, b):
         done = loop.create_future()
-        late = loop.call_later(1.5 * t.scale, lambda: (t.log("the late one"), done.set_result(None)))
+        late = loop.call_later(3 * t.scale, lambda: (t.log("the late one"), done.set_result(None)))
 
         def early() -> None:
             t.log("the early one")
+            # A loop that sleeps on until the late one is due runs both then, this one first.
+            t.check(loop.time() < late.when(), "the early timer fired no sooner than the late one")
             late.cancel()
             done.set_result(None)
 
@@ -692,15 +697,20 @@ async def wait_for(t: CaseContext) -> None:
 
 @case(
     "T.14e-timeout-while-blocked",
-    "A timeout that expires while the thread is busy is raised as soon as the loop is back.",
+    "A timeout that expires while the thread is busy is raised as soon as the loop is back, and the timers that are due"
+    " by then run in the order of their deadlines.",
     rejects="an expiry that a late turn forgets",
 )
 async def timeout_while_blocked(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
-    loop.call_soon(spin_until, loop, loop.time() + 0.02)
+    start = loop.time()
+    loop.call_soon(spin_until, loop, start + 0.02)
+    for ms in (7, 3, 5):
+        loop.call_at(start + ms * 1e-3, lambda ms=ms: t.log("due", ms, actor="timers"))
     try:
         async with asyncio.timeout(0.005):
             await asyncio.sleep(0.01)
             t.log("woke first")
     except TimeoutError:
         t.log("timed out")
+    await iterations(2)  # on a machine that stood still in between the last timer is due a turn later

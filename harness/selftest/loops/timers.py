@@ -132,6 +132,24 @@ class NotSiftedUp(Loop):
         return handle
 
 
+@broken(
+    "the deadline is armed once a sleep: an earlier one that is set meanwhile waits for it",
+    "T.10b-earlier-timer-from-a-thread",
+    "T.10c-earlier-timer-from-a-reader",
+)
+class ArmedOnceASleep(Loop):
+    _armed = 0.0
+
+    def _run_once(self) -> None:
+        if self._scheduled and self._armed <= self.time():
+            self._armed = self._scheduled[0].when()
+        early, self._scheduled = self._scheduled, [t for t in self._scheduled if t.when() >= self._armed]
+        heapq.heapify(self._scheduled)
+        super()._run_once()
+        self._scheduled += [t for t in early if t.when() < self._armed]
+        heapq.heapify(self._scheduled)
+
+
 @broken("the loop's clock counts milliseconds", "T.11-clock")
 class ClockOfMilliseconds(Loop):
     def time(self) -> float:
@@ -232,6 +250,7 @@ class _Stack(collections.deque[asyncio.Handle]):
     "timers that are due run before what was ready, the latest first",
     "T.01c-deadlines-closer-than-a-millisecond",
     "T.03a-zero-and-negative",
+    "T.14e-timeout-while-blocked",
     "C.02b-due-timers-between",
 )
 class TimersFirst(Loop):
