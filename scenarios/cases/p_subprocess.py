@@ -281,11 +281,24 @@ async def many_megabytes(t: CaseContext) -> None:
     rejects="a timeout that loses the child",
 )
 async def communicate_timeout(t: CaseContext) -> None:
-    process = await _sh("echo partial; exec sleep 60", stdout=PIPE)
+    # Pipes that the loop knows nothing of: the child is asked whether it runs, which its return code tells only later.
+    question, ask = os.pipe()
+    answer, reply = os.pipe()
     try:
-        await asyncio.wait_for(process.communicate(), 0.1)
-    except TimeoutError:
-        t.log("timed out", process.returncode)
+        script = "echo partial; read x; echo $x >&2; exec sleep 60"
+        process = await _sh(script, stdin=question, stdout=PIPE, stderr=reply)
+        os.close(reply)
+        reply = -1
+        try:
+            await asyncio.wait_for(process.communicate(), 0.1)
+        except TimeoutError:
+            t.log("timed out", process.returncode)
+        os.write(ask, b"running\n")
+        t.log("child", os.read(answer, 100).decode())  # empty when it has ended
+    finally:
+        for fd in (question, ask, answer, reply):
+            if fd >= 0:
+                os.close(fd)
     process.kill()
     await process.wait()
     t.log("killed", process.returncode)
