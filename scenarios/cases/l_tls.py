@@ -21,6 +21,13 @@ async def _close(writer: asyncio.StreamWriter) -> None:
         pass
 
 
+def _narrow_listener() -> socket.socket:
+    """A listening socket whose connections the kernel takes little from at a time: what is sent waits in the loop."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1 << 15)
+    return listener
+
+
 async def _shout(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while line := await reader.readline():
@@ -143,13 +150,16 @@ async def bad_certificate(t: CaseContext) -> None:
     rejects="the last records lost at close",
 )
 async def end_of_stream(t: CaseContext) -> None:
-    data = pattern(500_000)
+    data = pattern(2_000_000)  # more than the kernel takes for a reader that does not read
+    closing = asyncio.Event()
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(data)
+        writer.close()
+        closing.set()
         await _close(writer)
 
-    server = await asyncio.start_server(handler, "127.0.0.1", 0, ssl=tls.server_context(t.tmp))
+    server = await asyncio.start_server(handler, sock=_narrow_listener(), ssl=tls.server_context(t.tmp))
     async with server:
         reader, writer = await asyncio.open_connection(
             *server.sockets[0].getsockname(), ssl=tls.client_context(), server_hostname="localhost"
@@ -159,6 +169,7 @@ async def end_of_stream(t: CaseContext) -> None:
             writer.write_eof()
         except NotImplementedError:
             t.log("refused")
+        await closing.wait()
         received = await reader.read()
         t.check(received == data, "the data differ", length=len(received))
         t.log("at end", [len(received), reader.at_eof()])
@@ -267,15 +278,18 @@ async def paused_and_resumed(t: CaseContext) -> None:
         def connection_lost(self, exc: Exception | None) -> None:
             self.closed.set_result(exc)
 
-    server = await asyncio.start_server(handler, "127.0.0.1", 0, ssl=tls.server_context(t.tmp))
-    async with server:
-        _, protocol = await loop.create_connection(
-            Sleepy, *server.sockets[0].getsockname(), ssl=tls.client_context(), server_hostname="localhost"
-        )
-        t.log("closed", repr(await protocol.closed))
-        t.check(bytes(protocol.received) == data, "the data differ", length=len(protocol.received))
-        t.check(protocol.pauses > 3, "reading was hardly paused", pauses=protocol.pauses)
-    await settle()
+    # Once all is there before the reader is, so that the rest waits in OpenSSL; once most of it still waits in the loop
+    # of the writer when that closes.
+    for listener in (socket.create_server(("127.0.0.1", 0)), _narrow_listener()):
+        server = await asyncio.start_server(handler, sock=listener, ssl=tls.server_context(t.tmp))
+        async with server:
+            _, protocol = await loop.create_connection(
+                Sleepy, *server.sockets[0].getsockname(), ssl=tls.client_context(), server_hostname="localhost"
+            )
+            t.log("closed", repr(await protocol.closed))
+            t.check(bytes(protocol.received) == data, "the data differ", length=len(protocol.received))
+            t.check(protocol.pauses > 3, "reading was hardly paused", pauses=protocol.pauses)
+        await settle()
 
 
 @case(

@@ -65,6 +65,16 @@ def last_record_kept_back() -> asyncio.AbstractEventLoop:
 
 
 @broken(
+    "a TLS transport that is closed aborts: what the kernel has not taken is lost",
+    "L.05-end-of-the-stream",
+    "L.08-paused-and-resumed",
+)
+def close_aborts() -> asyncio.AbstractEventLoop:
+    patch(sslproto._SSLProtocolTransport, "close", lambda old: lambda self: self.abort())
+    return Loop()
+
+
+@broken(
     "a large write is cut into pieces that overlap by a byte",
     "L.05-end-of-the-stream",
     "L.06a-large-both-ways",
