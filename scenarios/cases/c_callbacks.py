@@ -473,14 +473,24 @@ async def ping_pong(t: CaseContext) -> None:
 
     thread = from_thread(echo)
     start = loop.time()
-    for _ in range(500):
+    trips: list[float] = []
+    before = start
+    while len(trips) < 500:
         future = loop.create_future()
         inbox.put(future)
         n = await future
+        now = loop.time()
+        trips.append(now - before)
+        before = now
+        if now - start >= 5 * t.scale:
+            break
     inbox.put(None)
     thread.join()
-    t.measure("round trip", (loop.time() - start) / 500, "s")
-    t.check(loop.time() - start < 5 * t.scale, "wakes were late", took=loop.time() - start)
+    t.measure("round trip", (before - start) / len(trips), "s")
+    t.check(before - start < 5 * t.scale, "wakes were late", took=before - start, trips=len(trips))
+    # On a slow machine the sum leaves room for a loop that only polls; half of the trips do not, on any.
+    usual = sorted(trips)[len(trips) // 2]
+    t.check(usual < 0.05, "wakes are late as a rule", usual=usual)
     t.log("round trips", n)
 
 
@@ -679,7 +689,7 @@ async def frames(t: CaseContext) -> None:
 
 @case(
     "C.08b-logging-from-a-callback",
-    "A logger's method is a callback like any other, and finds its caller.",
+    "A logger's method is a callback like any other, and finds its caller; so it does when a callback calls it.",
     rejects="callbacks entered from C with no Python frame below",
 )
 async def logging_callback(t: CaseContext) -> None:
@@ -690,14 +700,21 @@ async def logging_callback(t: CaseContext) -> None:
     handler = logging.Handler()
     handler.emit = records.append  # type: ignore[method-assign]
     logger.addHandler(handler)
+
+    def own() -> None:
+        logger.warning("from a function")
+
     try:
+        loop.call_soon(own)
         loop.call_soon(logger.warning, "%s sheep", 3)
         loop.call_later(0, logger.error, "from a timer")
         await iterations(3)
     finally:
         logger.removeHandler(handler)
     t.log("logged", [record.getMessage() for record in records])
-    t.log("has a file", [bool(record.pathname) and record.lineno >= 0 for record in records])
+    t.log("called by", [records[0].funcName, records[0].pathname == __file__])
+    # With no frame below its own a logger takes itself for the caller.
+    t.log("has a caller", [record.pathname != logging.__file__ and record.lineno > 0 for record in records])
 
 
 @case(
