@@ -433,12 +433,13 @@ async def earlier_from_reader(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
     with socket_pair() as (a, b):
         done = loop.create_future()
-        late = loop.call_later(3 * t.scale, lambda: (t.log("the late one"), done.set_result(None)))
+        due = loop.time() + 3 * t.scale
+        late = loop.call_at(due, lambda: (t.log("the late one"), done.set_result(None)))
 
         def early() -> None:
             t.log("the early one")
             # A loop that sleeps on until the late one is due runs both then, this one first.
-            t.check(loop.time() < late.when(), "the early timer fired no sooner than the late one")
+            t.check(loop.time() < due, "the early timer fired no sooner than the late one")
             late.cancel()
             done.set_result(None)
 
