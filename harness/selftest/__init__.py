@@ -47,7 +47,7 @@ GREEN_ATTEMPTS = 3
 
 EXAMPLES = """\
 examples:
-  selftest                              every fault; about twenty minutes
+  selftest                              every fault; about an hour on two cores
   selftest --list                       the faults and what has to see them
   selftest 'timer*' 'harness-*'         some of them, by name
   selftest --attempts 10 'timer*'       their detectors have to see them ten times of ten

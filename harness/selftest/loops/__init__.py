@@ -47,7 +47,12 @@ class Runs:
 
     def run(self, main: Coroutine[Any, Any, Any], *, debug: bool | None = None, loop_factory: Any = None) -> Any:
         with asyncio.Runner(debug=debug, loop_factory=loop_factory or self.new_loop) as runner:
-            return runner.run(main)
+            asyncio.set_event_loop(runner.get_loop())  # as in asyncio.run: this attaches the child watcher
+            try:
+                return runner.run(main)
+            finally:
+                runner.close()
+                asyncio.set_event_loop(None)
 
 
 def sound() -> Runs:
