@@ -20,6 +20,8 @@ from .bench import stats
 from .tree import UsageError
 from .verdicts import Cell, worse
 
+COMPARED = (*results.CELLS, "test_asyncio", "bench")
+"""The kinds of which a later run can be better or worse."""
 RESAMPLES = 10_000
 LEVEL = 0.05
 
@@ -53,8 +55,8 @@ def main(options: argparse.Namespace) -> int:
         raise UsageError(f"{options.base} is of kind {kind}, {options.head} of kind {other}")
     if not 0 < options.margin < 1:
         raise UsageError("--margin is a fraction between 0 and 1")
-    if kind not in shards.MERGED:
-        raise results.wrong_kind(options.base, kind, shards.MERGED)
+    if kind not in COMPARED:
+        raise results.wrong_kind(options.base, kind, COMPARED)
     base, head = results.read(options.base, kind), results.read(options.head, kind)
     out = report.console()
     for name, document in (("A", base), ("B", head)):
