@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import selectors
 import socket
 import traceback
+from collections.abc import Callable
 from typing import Any, cast
 
 from ..api import CaseContext, case
@@ -79,15 +81,32 @@ async def one_error_of_many(t: CaseContext) -> None:
     rejects="an error that goes to stderr past logging",
 )
 async def default_handler(t: CaseContext) -> None:
+    records = await _logged()
+    named = [[name for name in ("_fail", "called by hand") if name in record.getMessage()] for record in records]
+    t.log("logged", [[record.levelname, names] for record, names in zip(records, named)])
+    t.log("with exception", [bool(record.exc_info) for record in records])
+
+
+@case(
+    "E.01d-words-of-the-default-handler",
+    "What is logged is worded as asyncio words it: programs look for it.",
+    level="SHOULD",
+    rejects="a handler with words of its own",
+)
+async def words_of_the_default_handler(t: CaseContext) -> None:
+    for record in await _logged():
+        # Without what differs from run to run: where the callback is, the address of an object, the traceback.
+        t.log("logged", record.getMessage().partition("(")[0].split(" at 0x")[0].partition("\n")[0])
+
+
+async def _logged() -> list[logging.LogRecord]:
+    """What is logged of an error in a callback, and of a call by hand."""
     loop = asyncio.get_running_loop()
     with asyncio_log() as records:
         loop.call_soon(_fail, "unhandled")
         await iterations(2)
         loop.call_exception_handler({"message": "called by hand"})
-    # How a loop words it is its own affair.
-    named = [[name for name in ("_fail", "called by hand") if name in record.getMessage()] for record in records]
-    t.log("logged", [[record.levelname, names] for record, names in zip(records, named)])
-    t.log("with exception", [bool(record.exc_info) for record in records])
+    return list(records)
 
 
 @case(
@@ -402,11 +421,26 @@ async def host_lives(t: CaseContext) -> None:
 
 
 @case(
-    "E.07-errors-of-protocols",
+    "E.07a-errors-of-protocols",
     "An error in a protocol's method is told once and closes that transport; its neighbours go on.",
     rejects="a transport left open, or a loop that dies",
 )
 async def errors_of_protocols(t: CaseContext) -> None:
+    await _errors_of_protocols(t, lambda context: str(context["exception"]))
+
+
+@case(
+    "E.07b-words-about-protocols",
+    "What the handler is told of such an error is worded as asyncio words it.",
+    level="SHOULD",
+    rejects="transports with words of their own",
+)
+async def words_about_protocols(t: CaseContext) -> None:
+    # Without what differs from run to run: the description of the callback that failed.
+    await _errors_of_protocols(t, lambda context: str(context["message"]).partition("<")[0].partition("(")[0])
+
+
+async def _errors_of_protocols(t: CaseContext, told: Callable[[dict[str, Any]], str]) -> None:
     loop = asyncio.get_running_loop()
     heard = listen(loop)
 
@@ -446,7 +480,7 @@ async def errors_of_protocols(t: CaseContext) -> None:
             await protocol.closed
             await iterations(2)
             transport.close()
-        t.log("heard", [str(context["exception"]) for context in heard[before:]])
+        t.log("heard", [told(context) for context in heard[before:]])
     await settle()
     loop.set_exception_handler(None)
 

@@ -327,6 +327,20 @@ def run_executor(t: CaseContext) -> None:
     "asyncio.run, run_forever and run_until_complete inside a running loop raise RuntimeError; the loop goes on.",
 )
 def run_inside(t: CaseContext) -> None:
+    _run_inside(t, lambda error: "refused")
+
+
+@case(
+    "Z.05c-words-of-the-refusal",
+    "Who runs a loop inside a running one is told so in asyncio's words.",
+    level="SHOULD",
+    rejects="a loop with words of its own",
+)
+def words_of_the_refusal(t: CaseContext) -> None:
+    _run_inside(t, str)
+
+
+def _run_inside(t: CaseContext, told: Callable[[RuntimeError], str]) -> None:
     async def other() -> None:
         t.log("must not run")
 
@@ -341,15 +355,15 @@ def run_inside(t: CaseContext) -> None:
             coroutine = other()
             try:
                 call(coroutine)
-            except RuntimeError:
-                t.log(name, "refused")
+            except RuntimeError as error:
+                t.log(name, told(error))
             coroutine.close()
         another = asyncio.new_event_loop()
         coroutine = other()
         try:
             another.run_until_complete(coroutine)
-        except RuntimeError:
-            t.log("another loop", "refused")
+        except RuntimeError as error:
+            t.log("another loop", told(error))
         finally:
             coroutine.close()
             another.close()

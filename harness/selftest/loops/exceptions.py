@@ -13,7 +13,7 @@ from . import Loop, Runs, broken
     "what goes to the exception handler is told twice",
     "E.01a-out-of-a-callback",
     "E.01b-one-error-of-many",
-    "E.07-errors-of-protocols",
+    "E.07a-errors-of-protocols",
     "K.03b-shield-and-an-error-nobody-awaits",
     "K.07a-never-retrieved",
     "K.07b-pending-task-destroyed",
@@ -24,6 +24,17 @@ class ToldTwice(Loop):
     def call_exception_handler(self, context: Any) -> None:
         super().call_exception_handler(context)
         super().call_exception_handler(context)
+
+
+@broken(
+    "what goes to the exception handler is worded otherwise",
+    "E.01d-words-of-the-default-handler",
+    "E.07b-words-about-protocols",
+    sees=("WEAK",),
+)
+class OwnWords(Loop):
+    def call_exception_handler(self, context: Any) -> None:
+        super().call_exception_handler({**context, "message": f"this loop says: {context['message']}"})
 
 
 @broken(

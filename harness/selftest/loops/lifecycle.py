@@ -178,6 +178,15 @@ class NestedRunTaken(Loop):
         return asyncio.ensure_future(future) if self.is_running() else super().run_until_complete(future)
 
 
+@broken("a second run is refused in words of the loop's own", "Z.05c-words-of-the-refusal", sees=("WEAK",))
+class RefusedInOwnWords(Loop):
+    def _check_running(self) -> None:
+        try:
+            super()._check_running()
+        except RuntimeError:
+            raise RuntimeError("busy") from None
+
+
 @broken("close() on the running loop is passed over without a word", "Z.06-close-while-running")
 class CloseWithoutAWord(Loop):
     def close(self) -> None:
