@@ -214,24 +214,26 @@ class Bench:
             return Seen("red", line[:500], frozenset({"red"}))
         return Seen("error", f"pytest ended with {status}: {' '.join(said[-5:])[:1500]}")
 
-    def detect(self, mutants: Sequence[Mutant], where: Path) -> list[Seen]:
-        """Run the detectors of mutants that are one change, with it."""
+    def detect(self, faults: Sequence[Fault], where: Path) -> list[Seen]:
+        """Run the detectors of faults that are one change, with it."""
+        first = faults[0]
         try:
-            if mutants[0].by_test:
-                top = make_tree(mutants[0], where)
-                return [self.test(mutant.detector, where, top) for mutant in mutants]
-            seen = self.cells([m.detector for m in mutants], where, make_site(mutants[0], self.site, where))
-            return [seen[mutant.detector] for mutant in mutants]
+            if isinstance(first, Mutant) and first.by_test:
+                top = make_tree(first, where)
+                return [self.test(fault.detector, where, top) for fault in faults]
+            site = make_site(first, self.site, where) if isinstance(first, Mutant) else self.site
+            seen = self.cells([fault.detector for fault in faults], where, site)
+            return [seen[fault.detector] for fault in faults]
         except CannotBuild as error:
-            return [Seen("error", str(error))] * len(mutants)
+            return [Seen("error", str(error))] * len(faults)
 
-    def judge(self, mutants: Sequence[Mutant], green: Sequence[Seen]) -> list[Result]:
+    def judge(self, faults: Sequence[Fault], green: Sequence[Seen]) -> list[Result]:
         """Run the detectors of one change with it; `green` is how each ended without."""
         began = time.monotonic()
-        done = [Result(mutant, seen, []) for mutant, seen in zip(mutants, green, strict=True)]
+        done = [Result(fault, seen, []) for fault, seen in zip(faults, green, strict=True)]
         for attempt in range(self.attempts):
-            where = self.folder / f"{mutants[0].name}-{attempt}"
-            for result, seen in zip(done, self.detect(mutants, where), strict=True):
+            where = self.folder / f"{faults[0].name}-{attempt}"
+            for result, seen in zip(done, self.detect(faults, where), strict=True):
                 result.times.append(seen)
             shutil.rmtree(where / "site", ignore_errors=True)
             if all(result.verdict == "INVALID" for result in done):
@@ -251,37 +253,21 @@ class Bench:
                 break
         return seen
 
-    def judge_loop(
-        self, faults: Sequence[loops.LoopFault], green: concurrent.futures.Future[dict[str, Seen]]
-    ) -> list[Result]:
-        """Run all cases that have to see the fault of one loop, in one harness."""
-        without = green.result()
-        began = time.monotonic()
-        done = [Result(fault, without[fault.green], []) for fault in faults]
-        for attempt in range(self.attempts):
-            where = self.folder / f"{faults[0].name}-{attempt}"
-            seen = self.cells([fault.detector for fault in faults], where, self.site)
-            for result in done:
-                result.times.append(seen[result.mutant.detector])
-        for result in done:
-            result.seconds = (time.monotonic() - began) / len(done)
-        return done
-
     def judge_after(
-        self, mutants: Sequence[Mutant], green: Sequence[concurrent.futures.Future[dict[str, Seen]]]
+        self, faults: Sequence[Fault], green: Sequence[concurrent.futures.Future[dict[str, Seen]]]
     ) -> list[Result]:
         """`judge`, once the runs without the fault are over."""
         seen = [one.result() for one in green]
-        return self.judge(mutants, [one[mutant.detector] for one, mutant in zip(seen, mutants, strict=True)])
+        return self.judge(faults, [one[fault.green] for one, fault in zip(seen, faults, strict=True)])
 
-    def without_test(self, mutant: Mutant) -> dict[str, Seen]:
-        """The test that has to see a mutant, without the fault."""
+    def without_test(self, test: str, name: str) -> dict[str, Seen]:
+        """A test of the framework, without a fault."""
         seen = Seen("error", "did not run")
         for attempt in range(GREEN_ATTEMPTS):
-            seen = self.test(mutant.detector, self.folder / f"{mutant.name}-green-{attempt}", tree.TOP)
+            seen = self.test(test, self.folder / f"{name}-green-{attempt}", tree.TOP)
             if seen.green:
                 break
-        return {mutant.detector: seen}
+        return {test: seen}
 
 
 def _seen(cell: dict[str, Any]) -> Seen:
@@ -319,31 +305,19 @@ def submit(
     bench: Bench, pool: concurrent.futures.Executor, faults: Sequence[Fault]
 ) -> list[concurrent.futures.Future[list[Result]]]:
     """Start all of it, what must be green first: nothing in the pool waits for what comes after it."""
-    mutants = [fault for fault in faults if isinstance(fault, Mutant)]
-    changes: dict[tuple[str, str, str], list[Mutant]] = {}
-    for mutant in mutants:
-        changes.setdefault(mutant.change, []).append(mutant)
-    modules: dict[str, list[loops.LoopFault]] = {}
-    contenders: dict[str, list[loops.LoopFault]] = {}
+    changes: dict[tuple[str, ...], list[Fault]] = {}
     for fault in faults:
-        if isinstance(fault, loops.LoopFault):
-            modules.setdefault(fault.file, []).append(fault)
-            contenders.setdefault(fault.contender, []).append(fault)
+        changes.setdefault(fault.change, []).append(fault)
     # What has to be green runs once, whatever has to see what, and several in one harness: it takes as long to start.
     green: dict[str, concurrent.futures.Future[dict[str, Seen]]] = {}
-    for mutant in mutants:
-        if mutant.by_test and mutant.detector not in green:
-            green[mutant.detector] = pool.submit(bench.without_test, mutant)
-    cells = sorted({mutant.detector for mutant in mutants if not mutant.by_test})
+    for fault in faults:
+        if fault.by_test and fault.green not in green:
+            green[fault.green] = pool.submit(bench.without_test, fault.green, fault.name)
+    cells = sorted({fault.green for fault in faults if not fault.by_test})
     for start in range(0, len(cells), TOGETHER):
-        these_cells = cells[start : start + TOGETHER]
-        green |= dict.fromkeys(these_cells, pool.submit(bench.without, these_cells, f"mutants-{start}"))
-    sound = {
-        file: pool.submit(bench.without, list(dict.fromkeys(fault.green for fault in these)), Path(file).stem)
-        for file, these in modules.items()
-    }
-    futures = [pool.submit(bench.judge_after, these, [green[m.detector] for m in these]) for these in changes.values()]
-    return futures + [pool.submit(bench.judge_loop, these, sound[these[0].file]) for these in contenders.values()]
+        some = cells[start : start + TOGETHER]
+        green |= dict.fromkeys(some, pool.submit(bench.without, some, f"cells-{start}"))
+    return [pool.submit(bench.judge_after, these, [green[one.green] for one in these]) for these in changes.values()]
 
 
 def main(options: argparse.Namespace) -> int:

@@ -55,9 +55,14 @@ class Mutant:
         return f"backend {rest.partition('/')[0]}" if top == "backends" else top
 
     @property
-    def change(self) -> tuple[str, str, str]:
+    def change(self) -> tuple[str, ...]:
         """What is changed: mutants with the same are made once, for all their detectors."""
         return self.file, self.old, self.new
+
+    @property
+    def green(self) -> str:
+        """What has to be green: the detector, without the fault."""
+        return self.detector
 
     @property
     def by_test(self) -> bool:

@@ -273,26 +273,26 @@ def test_a_process_loads_the_main_module_again(tmp_path: Path) -> None:
             assert [test.outcome for test in found.values()] == ["pass", "pass"], found
 
 
+def run_once(harness: Callable[..., Ran], folder: Path, body: str) -> Ran:
+    """A suite of one test under plain and guest/poll; its `body` knows `guest`, and `seen(name)`: was it asked before?"""
+    (folder / "test_one.py").write_text(
+        "import asyncio, pathlib, sys\n"
+        "def seen(name):\n"
+        f"    path = pathlib.Path({str(folder)!r}, name)\n    there = path.exists()\n    path.touch()\n    return there\n"
+        "def test_a():\n    asyncio.run(asyncio.sleep(0))\n    guest = 'asyncio_guest' in sys.modules\n"
+        f"    {body}\n"
+    )
+    return harness("suite", "pytest", "guest/poll", "--folder", str(folder), "--results", str(folder / "out"))
+
+
 def test_who_was_flaky_is_told(tmp_path: Path, harness: Callable[..., Ran]) -> None:
     """Regression: a test that failed once on plain asyncio read as if the guest had failed it."""
-    seen = tmp_path / "seen"
-    (tmp_path / "test_once.py").write_text(
-        "import asyncio, pathlib, sys\ndef test_a():\n    asyncio.run(asyncio.sleep(0))\n"
-        f"    seen = pathlib.Path({str(seen)!r})\n    first = 'asyncio_guest' not in sys.modules and not seen.exists()\n"
-        "    if first: seen.touch()\n    assert not first\n"
-    )
-    ran = harness("suite", "pytest", "guest/poll", "--folder", str(tmp_path), "--results", str(tmp_path / "out"))
+    ran = run_once(harness, tmp_path, "assert guest or seen('plain')")
     assert ran.code == results.INCONCLUSIVE, ran.out + ran.err
-    assert "flaky guest/poll test_once.py::test_a: plain fail" in ran.out and "here pass" in ran.out
+    assert "flaky guest/poll test_one.py::test_a: plain fail" in ran.out and "here pass" in ran.out
 
 
 def test_where_plain_differs_from_itself_nobody_is_blamed(tmp_path: Path, harness: Callable[..., Ran]) -> None:
     """Regression: plain failed and the guest passed, then the other way round: that was told as the guest's."""
-    seen = tmp_path / "seen"
-    (tmp_path / "test_turns.py").write_text(
-        "import asyncio, pathlib, sys\ndef test_a():\n    asyncio.run(asyncio.sleep(0))\n"
-        f"    seen = pathlib.Path({str(seen)!r} + str('asyncio_guest' in sys.modules))\n    first = not seen.exists()\n"
-        "    seen.touch()\n    assert first == ('asyncio_guest' in sys.modules)\n"
-    )
-    ran = harness("suite", "pytest", "guest/poll", "--folder", str(tmp_path), "--results", str(tmp_path / "out"))
-    assert ran.code == results.INCONCLUSIVE and "flaky guest/poll test_turns.py::test_a" in ran.out, ran.out + ran.err
+    ran = run_once(harness, tmp_path, "assert seen(str(guest)) != guest")
+    assert ran.code == results.INCONCLUSIVE and "flaky guest/poll test_one.py::test_a" in ran.out, ran.out + ran.err

@@ -82,6 +82,11 @@ class LoopFault:
         return f"{self.contender}::{self.case}"
 
     @property
+    def change(self) -> tuple[str, ...]:
+        """What is wrong: all cases that have to see one loop's fault run in one harness."""
+        return (self.contender,)
+
+    @property
     def green(self) -> str:
         """The cell that has to be green: the same case under the loop without a fault."""
         return f"{SOUND}::{self.case}"

@@ -57,10 +57,8 @@ class PrintedPastLogging(Loop):
 @broken("an error of the exception handler itself is swallowed", "E.02a-out-of-the-handler")
 class HandlersErrorSwallowed(Loop):
     def call_exception_handler(self, context: Any) -> None:
-        try:
+        with contextlib.suppress(Exception):  # the fault
             (self.get_exception_handler() or type(self).default_exception_handler)(self, context)
-        except Exception:
-            pass
 
 
 @broken(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Coroutine
 from typing import Any
@@ -49,19 +50,28 @@ class NoTeardownAfterErrors(Runs):
         return result
 
 
-@broken(
-    "the teardown closes the generators before it ends the tasks",
-    "A.02b-closed-when-main-fails",
-    "Z.07a-teardown-order",
-)
-class GeneratorsBeforeTasks(Runs):
+class _Before(Runs):
+    """Does something before asyncio's own teardown."""
+
+    def before(self, loop: asyncio.AbstractEventLoop) -> None:
+        raise NotImplementedError
+
     def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
         with asyncio.Runner(loop_factory=Loop) as runner:
             try:
                 return runner.run(main)
             finally:
-                loop = runner.get_loop()
-                loop.run_until_complete(loop.shutdown_asyncgens())
+                self.before(runner.get_loop())
+
+
+@broken(
+    "the teardown closes the generators before it ends the tasks",
+    "A.02b-closed-when-main-fails",
+    "Z.07a-teardown-order",
+)
+class GeneratorsBeforeTasks(_Before):
+    def before(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.run_until_complete(loop.shutdown_asyncgens())
 
 
 @broken(
@@ -69,17 +79,12 @@ class GeneratorsBeforeTasks(Runs):
     "K.10a-cancellation-at-teardown",
     "Z.07c-tasks-born-in-teardown",
 )
-class CancelledAgainAndAgain(Runs):
-    def run(self, main: Coroutine[Any, Any, Any], **options: Any) -> Any:
-        with asyncio.Runner(loop_factory=Loop) as runner:
-            try:
-                return runner.run(main)
-            finally:
-                loop = runner.get_loop()
-                while tasks := asyncio.all_tasks(loop):
-                    for task in tasks:
-                        task.cancel()
-                    loop.run_until_complete(asyncio.sleep(0))
+class CancelledAgainAndAgain(_Before):
+    def before(self, loop: asyncio.AbstractEventLoop) -> None:
+        while tasks := asyncio.all_tasks(loop):
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.sleep(0))
 
 
 @broken(
@@ -122,10 +127,8 @@ class StopsAtOnce(Loop):
             raise _StopNow
 
     def run_forever(self) -> None:
-        try:
+        with contextlib.suppress(_StopNow):
             super().run_forever()
-        except _StopNow:
-            pass
 
 
 @broken(

@@ -142,37 +142,31 @@ def byte_lost_on_a_pipe() -> asyncio.AbstractEventLoop:
     return Loop()
 
 
-@broken("a communicate that is cancelled kills the child", "P.06a-communicate-with-timeout-and-kill")
-def cancelled_communicate_kills() -> asyncio.AbstractEventLoop:
+def _cancelled_communicate_kills(wait: bool) -> asyncio.AbstractEventLoop:
     def change(old: Any) -> Any:
         async def communicate(self: Any, input: Any = None) -> Any:
             try:
                 return await old(self, input)
             except asyncio.CancelledError:
                 self.kill()
-                await self.wait()
+                if wait:
+                    await self.wait()
                 raise
 
         return communicate
 
     patch(Process, "communicate", change)
     return Loop()
+
+
+@broken("a communicate that is cancelled kills the child", "P.06a-communicate-with-timeout-and-kill")
+def cancelled_communicate_kills() -> asyncio.AbstractEventLoop:
+    return _cancelled_communicate_kills(wait=True)
 
 
 @broken("a communicate that is cancelled kills the child and does not wait", "P.06a-communicate-with-timeout-and-kill")
 def cancelled_communicate_kills_only() -> asyncio.AbstractEventLoop:
-    def change(old: Any) -> Any:
-        async def communicate(self: Any, input: Any = None) -> Any:
-            try:
-                return await old(self, input)
-            except asyncio.CancelledError:
-                self.kill()
-                raise
-
-        return communicate
-
-    patch(Process, "communicate", change)
-    return Loop()
+    return _cancelled_communicate_kills(wait=False)
 
 
 @broken("all who wait for a child share one future, and who is cancelled cancels it for all", "P.06b-cancelled-wait")
