@@ -314,6 +314,7 @@ class Session:
             ended = not late and (wait_progress(process, read, limit) if repeat else wait_process(process, limit))
             if not ended and not late and (folder / "result.json").exists():
                 ended = wait_process(process, EXIT_ALLOWANCE_S * self.scale)
+            in_case = not (folder / "result.json").exists()
             if not ended:
                 self._dump(process)
         finally:
@@ -333,6 +334,9 @@ class Session:
         status = process.returncode
         after = " at the interpreter's exit, after the case had ended" if raw["status"] != "none" else ""
         if not ended:
+            if in_case and after:
+                # The signal that asks for the stacks ends a wait that nothing else would have ended.
+                after = ", and went on when it was asked for its stacks: a wake-up was lost"
             what = "the case did not even begin" if late else f"no end within {limit:.1f} s{after}"
             raw.update(status="timeout", message=what)
         elif status < 0:
@@ -341,7 +345,7 @@ class Session:
             raw.update(status="crash", message=f"the process ended with status {status}{after or ' before the case'}")
         if raw["status"] in ("timeout", "crash"):
             raw["last_events"] = tail(folder / "events.jsonl", 2000)
-            if not after:
+            if in_case:
                 raw.pop("teardown", None)
         if strays:
             raw["strays"] = "outlived the cell: " + ", ".join(strays.values())

@@ -41,6 +41,21 @@ class LosesWake(Good):
     loop_class = _Deaf
 
 
+class _Dozing(_Deaf):
+    """What it sleeps through it notices at the next signal, such as the one that asks for stacks."""
+
+    def run_forever(self) -> None:
+        self.add_signal_handler(signal.SIGUSR2, int)
+        try:
+            super().run_forever()
+        finally:
+            self.remove_signal_handler(signal.SIGUSR2)
+
+
+class WakesBySignal(Good):
+    loop_class = _Dozing
+
+
 class _Swallowing(asyncio.SelectorEventLoop):
     timers = 0
 
@@ -162,7 +177,7 @@ class Fails(Good):
         raise RuntimeError("it does not start")
 
 
-good, loses_wake, swallows_event, reorders = Good, LosesWake, SwallowsEvent, Reorders
+good, loses_wake, wakes_by_signal, swallows_event, reorders = Good, LosesWake, WakesBySignal, SwallowsEvent, Reorders
 hangs, crashes = Hangs, Crashes
 crashes_at_exit, leaks_fd, leaks_thread, leaks_child = CrashesAtExit, LeaksFd, LeaksThread, LeaksChild
 leaks_objects = LeaksObjects
