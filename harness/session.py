@@ -335,8 +335,8 @@ class Session:
         after = " at the interpreter's exit, after the case had ended" if raw["status"] != "none" else ""
         if not ended:
             if in_case and after:
-                # The signal that asks for the stacks ends a wait that nothing else would have ended.
-                after = ", and went on when it was asked for its stacks: a wake-up was lost"
+                # The signal that asks for the stacks may end a wait that nothing else would have ended.
+                after = ", and ended when it was asked for its stacks: it was late, or that woke it and nothing else had"
             what = "the case did not even begin" if late else f"no end within {limit:.1f} s{after}"
             raw.update(status="timeout", message=what)
         elif status < 0:

@@ -143,10 +143,9 @@ class Loop:
         until = time.monotonic() + _BUDGET
         while not self._over and pygame.display.get_init():
             event = pygame.event.poll()
-            if event.type == pygame.NOEVENT:
-                break
-            if event.type != _bell:
-                self._on_event(event)
+            if event.type in (pygame.NOEVENT, _bell):
+                break  # the bell: something is due, which the caller runs; what comes behind it is taken the next time
+            self._on_event(event)
             if time.monotonic() >= until:
                 break
         over, self._over = self._over, False

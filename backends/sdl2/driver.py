@@ -7,6 +7,7 @@ program draws everything itself, menus too.  What it has not: idle work, dialogs
 from __future__ import annotations
 
 import os
+import time
 import traceback
 from collections.abc import Callable
 from typing import Any
@@ -24,30 +25,37 @@ _ENTRY = pygame.Rect(10, 140, 300, 30)
 
 
 class _Timer:
-    """A timer of pygame's.  Each has a type of event of its own while it runs: that is what pygame knows it by."""
+    """A timer of pygame's.  Each has a type of event of its own while it runs: that is what pygame knows it by.
+
+    All fire once, and none is taken back: pygame up to 2.1.2 frees what its thread for timers is about to use when one is
+    cancelled that just fires (pygame#3128).  What was cancelled fires for nobody.
+    """
 
     def __init__(self, driver: SdlDriver, ms: int, fn: Callable[[], Any], repeat: bool) -> None:
         self._driver = driver
         self._fn = fn
-        self._repeat = repeat
-        self._type = driver._free_types.pop() if driver._free_types else pygame.event.custom_type()
-        driver._timers[self._type] = self
         # No delay means no timer to pygame.
-        pygame.time.set_timer(self._type, max(1, ms), 0 if repeat else 1)
+        self._period = max(1, ms)
+        self._repeat = repeat
+        self._cancelled = False
+        self._due = time.monotonic()
+        self._start()
+
+    def _start(self) -> None:
+        now = time.monotonic()
+        self._due = max(self._due + self._period / 1000, now)
+        type = self._driver._free_types.pop() if self._driver._free_types else pygame.event.custom_type()
+        self._driver._timers[type] = self
+        pygame.time.set_timer(type, max(1, round((self._due - now) * 1000)), 1)
 
     def _fire(self) -> None:
-        if not self._repeat:
-            self.cancel()
-        self._fn()
+        if not self._cancelled:
+            if self._repeat:
+                self._start()
+            self._fn()
 
     def cancel(self) -> None:
-        if self._driver._timers.get(self._type) is self:
-            del self._driver._timers[self._type]
-            if pygame.display.get_init():
-                pygame.time.set_timer(self._type, 0)
-                # What it has posted must not fire the next timer with this type.
-                pygame.event.clear(self._type)
-                self._driver._free_types.append(self._type)
+        self._cancelled = True
 
 
 class _Frames:
@@ -120,7 +128,8 @@ class SdlDriver(WindowDriver):
             if event.type == self._call:
                 event.fn()
             elif event.type in self._timers:
-                self._timers[event.type]._fire()
+                self._free_types.append(event.type)
+                self._timers.pop(event.type)._fire()
             elif event.type == pygame.MOUSEBUTTONDOWN and event.button == 1 and _BUTTON.collidepoint(event.pos):
                 self.clicked()
             elif event.type == pygame.TEXTINPUT:

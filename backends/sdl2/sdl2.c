@@ -174,7 +174,8 @@ hush(void)
     }
 }
 
-/* The host leaves our hands. */
+/* The host leaves our hands, or is about to call what may wait in SDL before it returns (a menu's loop): what is still due
+ * then must ring, for nobody of us looks. */
 static void
 leave(void)
 {
@@ -236,6 +237,7 @@ serve_host(sdl_host *h, unsigned pass)
             h->tail = &h->calls;
         }
         free(call);
+        leave();
         fn(arg);
     }
     if (!is_open(h)) {
@@ -246,6 +248,7 @@ serve_host(sdl_host *h, unsigned pass)
     h->posted = h->again = false;
     pthread_mutex_unlock(&self.mutex);
     if (due) {
+        leave();
         ag_dispatch(h->guest);      /* may close the host */
     }
 }
@@ -467,6 +470,7 @@ run_once(sdl_host *h)
     if (PyErr_CheckSignals() < 0) {
         return -1;
     }
+    hush();                         /* a bell of `serve`'s is no event that waits */
     sdl.PumpEvents();
     pthread_mutex_lock(&self.mutex);
     bool foreign = self.foreign;
@@ -474,6 +478,7 @@ run_once(sdl_host *h)
     pthread_mutex_unlock(&self.mutex);
     bool waiting = sdl.HasEvents(SDL_FIRSTEVENT, SDL_LASTEVENT);
     if (waiting && h->take != NULL) {
+        leave();
         PyObject *r = PyObject_CallNoArgs(h->take);
         int end = r != NULL ? PyObject_IsTrue(r) : -1;
 

@@ -114,6 +114,25 @@ async def nested_from_host(t: CaseContext) -> None:
     await _goes_on_during(t, opener, t.driver.end_nested)
 
 
+@case(
+    "N.01c-nested-loop-beside-a-busy-guest",
+    "The same while the guest always has something ready: the turn that was due when the nested loop opened "
+    "happens in it.",
+    needs="host nested",
+    oracle="own",
+    rejects="a host whose main loop alone knows of the turn that it was about to give",
+)
+async def nested_beside_busy(t: CaseContext) -> None:
+    async def busy() -> None:
+        while True:
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(busy())
+    await nested_from_host(t)
+    t.check(not task.done(), "a task was killed")
+    task.cancel()
+
+
 async def _paused_by(t: CaseContext, block: Callable[[], Any], opens: int = 1) -> None:
     """`block()`, called from a coroutine, runs a nested host loop: the guest pauses, and goes on afterwards."""
     loop = asyncio.get_running_loop()

@@ -317,7 +317,10 @@ def run_executor(t: CaseContext) -> None:
     t.run(main)
     threads, descriptors = _threads(), _descriptors()
     t.log("results", [t.run(main) for _ in range(20)])
-    # The thread in which asyncio shuts the last executor down may still be on its way out.
+    # The threads in which asyncio shuts executors down are joined, and yet may be on their way out, several on a busy machine.
+    deadline = time.monotonic() + 2.0 * t.scale
+    while _threads() - threads > 1 and time.monotonic() < deadline:
+        time.sleep(0.01)
     t.check(_threads() - threads <= 1, "threads are left", more=_threads() - threads)
     t.log("descriptors", _descriptors() - descriptors)
 
