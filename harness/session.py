@@ -556,7 +556,7 @@ class Session:
 
 IDLE = "I"
 """The group whose cells do nothing for ten seconds, twice, and count what happens: many at a time disturb none, work would."""
-IDLE_JOBS = 8
+IDLE_JOBS = 16
 ALONE = "F"
 """The group whose cells compare the host's pace with and without a guest: each runs while no other cell does."""
 

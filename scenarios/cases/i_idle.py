@@ -47,9 +47,10 @@ def _idle(t: CaseContext, pending: float | None, seconds: float = SECONDS) -> No
         (first, before), (last, after) = seen
         more = {name: after[name] - before[name] for name in before}
         figures: dict[str, float] = {"bare switches": bare[1] - bare[0], "guest switches": last - first, **more}
-        # Without host timers the measurement itself takes the one turn in which its sleep ends.
-        allowed = 0 if host_timer else 1
-        if any(count > allowed for count in more.values()):
+        # Without host timers the measurement itself takes the one turn in which its sleep ends, and one more when it took so
+        # long to look, on a busy machine, that the turn gave way to the host.
+        allowed = 0 if host_timer else 1 + more["over_budget"]
+        if any(more[name] > allowed for name in COUNTED):
             return False, "the guest did something while it was idle", figures
         return last - first <= bare[1] - bare[0] + 2, "the idle guest makes the process switch", figures
 
@@ -60,8 +61,9 @@ def _counters(t: CaseContext) -> dict[str, int]:
     try:
         counters = t.counters()
     except Unsupported:
-        return {}  # a contender without counters is judged by the process's switches alone
-    return {name: counters[name] for name in COUNTED}
+        # A contender without counters is judged by the process's switches alone.
+        counters = {}
+    return {name: counters.get(name, 0) for name in (*COUNTED, "over_budget")}
 
 
 @case(
