@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import importlib.metadata
 import inspect
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar, cast
@@ -108,9 +107,11 @@ def version_of(paths: tuple[str, ...]) -> str | None:
 
 def _distribution(name: str) -> str:
     """The version of a distribution that a peer is made of."""
+    from importlib import metadata  # slow to import, and no guest's cell needs it
+
     try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
         return "of unknown version"
 
 
