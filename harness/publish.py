@@ -73,8 +73,8 @@ def shallow(top: Path) -> bool:
 
 
 def later_changes(commit: str, top: Path, folders: Sequence[str] = MEASURED) -> list[str]:
-    """Files in `folders` that differ between `commit` and what is checked out.  Raises UsageError."""
-    code, out = _git(top, "diff", "--name-only", commit, "HEAD", "--", *folders)
+    """Files in `folders`, but their tests, that differ between `commit` and what is checked out.  Raises UsageError."""
+    code, out = _git(top, "diff", "--name-only", commit, "HEAD", "--", *folders, ":(exclude,glob)**/tests/**")
     if code:
         raise UsageError(f"git diff against {commit[:12]}: {out}")
     return out.splitlines()

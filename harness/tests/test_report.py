@@ -605,8 +605,11 @@ def test_publish_and_check(repository: Path) -> None:
     written = publish.publish(latest, home / "2026-01-01", repository)
     assert {p.name for p in written} == {"conformance.json", "report.html", "conformance.md", "junit.xml"}
     (repository / "README").write_text("words\n")
+    (repository / "guest" / "tests").mkdir()
+    (repository / "guest" / "tests" / "test_a.py").write_text("assert True\n")
+    git(repository, "add", "guest/tests")
     commit(repository)
-    assert publish.check(home, repository) == ([], []), "a change elsewhere does not outdate them"
+    assert publish.check(home, repository) == ([], []), "a change elsewhere, or in tests, does not outdate them"
     (repository / "guest" / "a.c").write_text("2\n")
     commit(repository)
     wrong, outdated = publish.check(home, repository)
