@@ -11,7 +11,6 @@ import argparse
 import collections
 import contextlib
 import dataclasses
-import os
 import random
 import subprocess
 import sys
@@ -350,7 +349,7 @@ def main(options: argparse.Namespace) -> int:
         campaign = Campaign(kind, session, options)
         done: dict[tuple[str, str], Cell] = {}
         interrupted = False
-        pool = ThreadPoolExecutor(options.jobs or len(os.sched_getaffinity(0)))
+        pool = ThreadPoolExecutor(options.jobs or tree.cores())
         try:
             with load(options.load if kind == "stress" else 0):
                 futures = {pool.submit(campaign.run_cell, *cell): cell for cell in cells}

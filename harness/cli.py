@@ -254,11 +254,6 @@ def add_foreign_arguments(verb: argparse.ArgumentParser) -> None:
         "in the environment holds too)")
 
 
-def default_jobs() -> int:
-    """One more than there are processors: a cell waits for a quarter of its time."""
-    return len(os.sched_getaffinity(0)) + 1
-
-
 # -- verbs
 
 

@@ -83,15 +83,14 @@ class Front:
         others: dict[tuple[str, str], int] | None = None,
     ) -> None:
         """`others`: the cells of other shards, with the numbers of these."""
-        from .cli import default_jobs
-
         self.session = session
         self.cells = cells
         self.expected = expected
         self.options = options
         self.seed = seed
         self.others = others or {}
-        self.jobs = options.jobs or default_jobs()
+        # A cell waits for a quarter of its time.
+        self.jobs = options.jobs or tree.cores() + 1
         self.out = report.console()
         self.live: Live | None = None
         self.seen: dict[tuple[str, str], Cell] = {}

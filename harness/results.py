@@ -6,7 +6,6 @@ import datetime
 import fnmatch
 import importlib.metadata
 import json
-import os
 import platform
 import re
 import subprocess
@@ -178,11 +177,7 @@ def machine(cells: Iterable[Cell] = ()) -> dict[str, Any]:
     for cell in cells:
         if cell.toolkit_version:
             versions[cell.contender.partition("+")[0].partition("@")[0]] = cell.toolkit_version
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:
-        cores = os.cpu_count() or 1
-    return {"cpu": _cpu(), "kernel": platform.release(), "cores": cores, "versions": versions}
+    return {"cpu": _cpu(), "kernel": platform.release(), "cores": tree.cores(), "versions": versions}
 
 
 def meta(

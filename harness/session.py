@@ -332,11 +332,14 @@ class Session:
         raw["took"] = time.monotonic() - began
         stderr = tail(folder / "stderr")
         status = process.returncode
-        after = " at the interpreter's exit, after the case had ended" if raw["status"] != "none" else ""
+        if raw["status"] == "none":
+            after = ""
+        elif in_case:
+            # The signal that asks for the stacks may end a wait that nothing else would have ended.
+            after = ", and ended when it was asked for its stacks: it was late, or that woke it and nothing else had"
+        else:
+            after = " at the interpreter's exit, after the case had ended"
         if not ended:
-            if in_case and after:
-                # The signal that asks for the stacks may end a wait that nothing else would have ended.
-                after = ", and ended when it was asked for its stacks: it was late, or that woke it and nothing else had"
             what = "the case did not even begin" if late else f"no end within {limit:.1f} s{after}"
             raw.update(status="timeout", message=what)
         elif status < 0:

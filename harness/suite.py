@@ -373,7 +373,7 @@ def run(options: argparse.Namespace) -> int:
         every = [program.path.name]
     else:
         every = modules() if foreign is None else foreign.modules()
-    jobs = options.jobs or len(os.sched_getaffinity(0))
+    jobs = options.jobs or tree.cores()
     began = time.monotonic()
     with Session(timeout_scale=options.timeout_scale) as own:
         runner: Runner | suite_program.Runner = (

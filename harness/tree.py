@@ -67,6 +67,14 @@ def site() -> Path | None:
     return found if found.is_dir() else None
 
 
+def cores() -> int:
+    """The processors that this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # no Linux
+        return os.cpu_count() or 1
+
+
 def interpreter(environment: str | None) -> Path | None:
     """The interpreter that a contender's cells run with: this one, or that of an environment of ``ci/environments.toml``; None
     when that is not built.  Installed there are no environments: whoever runs the harness has chosen the interpreter."""

@@ -684,9 +684,9 @@ def test_only_the_exception_keeps_a_run(how: str) -> None:
             asyncio_guest.run(main(), host=host, loop_factory=Loop)
         except (LookupError, KeyboardInterrupt, GeneratorExit) as exc:
             raised = type(exc)
-        # What was posted when the host failed is still in its queue, and that is the host's.
-        while not queue_loop._queue.empty():
-            queue_loop._queue.get()
+        # What was posted when the host failed is still in its queue, and lives until the host goes on.
+        queue_loop.run_sync_soon_threadsafe(queue_loop.quit)
+        queue_loop.run()
         left = [name for name, reference in seen.items() if reference() is not None]
     finally:
         gc.enable()

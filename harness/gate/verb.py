@@ -258,7 +258,7 @@ class Gate:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.out = report.console()
-        self.jobs = options.jobs or len(os.sched_getaffinity(0))
+        self.jobs = options.jobs or tree.cores()
         self.began = time.monotonic()
         known = {path.name for path in overlay.asyncio_folder().glob("*.py")}
         self.patch = patches.read(options.patch, known)
@@ -549,7 +549,7 @@ class Gate:
 
     def cache_folder(self) -> Path:
         """Where base's results are kept: by interpreter, asyncio, tests, cases, drivers, package and number of cores."""
-        made = hashlib.sha256("\n".join([sys.version, *self.digests, str(len(os.sched_getaffinity(0)))]).encode())
+        made = hashlib.sha256("\n".join([sys.version, *self.digests, str(tree.cores())]).encode())
         for name in CELL_FILES:
             made.update((tree.HERE / name).read_bytes())
         for name in (tree.scenarios_name(), *tree.drivers()):  # the cases, and the drivers of their hosts

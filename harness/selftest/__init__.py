@@ -337,7 +337,7 @@ def main(options: argparse.Namespace) -> int:
         raise UsageError("selftest changes sources and builds them: it needs the source tree, and make build")
     folder = Path(tempfile.mkdtemp(prefix="ag-selftest-"))
     bench = Bench(folder, site, options.attempts)
-    jobs = options.jobs or len(os.sched_getaffinity(0))
+    jobs = options.jobs or tree.cores()
     began = time.monotonic()
     done: list[Result] = []
     interrupted = False

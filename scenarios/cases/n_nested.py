@@ -49,6 +49,22 @@ async def beating() -> AsyncIterator[Beat]:
             await beat.task
 
 
+@contextlib.asynccontextmanager
+async def always_ready(t: CaseContext) -> AsyncIterator[None]:
+    """The guest has something ready at every moment."""
+
+    async def spin() -> None:
+        while True:
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(spin())
+    try:
+        yield
+        t.check(not task.done(), "a task was killed")
+    finally:
+        task.cancel()
+
+
 async def _goes_on_during(t: CaseContext, opener: Callable[[Callable[[], Any]], Any], closer: Callable[[], Any]) -> Any:
     """`opener(on_open)` blocks in a host callback; the guest beats, serves a socket, and then has `closer` called
     from the host.  Returns what `opener` returned."""
@@ -123,14 +139,8 @@ async def nested_from_host(t: CaseContext) -> None:
     rejects="a host whose main loop alone knows of the turn that it was about to give",
 )
 async def nested_beside_busy(t: CaseContext) -> None:
-    async def busy() -> None:
-        while True:
-            await asyncio.sleep(0)
-
-    task = asyncio.create_task(busy())
-    await nested_from_host(t)
-    t.check(not task.done(), "a task was killed")
-    task.cancel()
+    async with always_ready(t):
+        await nested_from_host(t)
 
 
 async def _paused_by(t: CaseContext, block: Callable[[], Any], opens: int = 1) -> None:
@@ -423,6 +433,28 @@ def teardown_waits(t: CaseContext) -> None:
     events.append("run ended")
     expected = ["main ends", "host callback", "dialog returned", "run ended"]
     t.check(events == expected, "another order of events", events=events)
+
+
+@case(
+    "N.03e-modal-call-beside-a-busy-guest",
+    "`modal()` while the guest always has something ready: the turn that was due when the dialog's loop opened happens in it.",
+    needs="host nested modal_api",
+    oracle="own",
+    rejects="a host that makes the call and keeps the turn that is due for afterwards",
+)
+async def modal_beside_busy(t: CaseContext) -> None:
+    opened = asyncio.Event()
+
+    def dialog() -> None:
+        t.driver.call_from_host(opened.set)
+        t.driver.nested_loop()
+
+    async with always_ready(t):
+        waiting = asyncio.create_task(t.modal(dialog))
+        await asyncio.wait_for(opened.wait(), 10)
+        t.check(not waiting.done(), "the dialog ended by itself")
+        t.driver.call_from_host(t.driver.end_nested)
+        await asyncio.wait_for(waiting, 10)
 
 
 @case(

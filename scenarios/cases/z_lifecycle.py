@@ -16,7 +16,7 @@ from typing import Any
 
 from ..api import CaseContext, Outcome, case
 from ..hostside import drive, from_host, soon
-from ..support import socket_pair
+from ..support import other_threads, socket_pair, wait_asleep
 
 
 @case(
@@ -317,10 +317,9 @@ def run_executor(t: CaseContext) -> None:
     t.run(main)
     threads, descriptors = _threads(), _descriptors()
     t.log("results", [t.run(main) for _ in range(20)])
-    # The threads in which asyncio shuts executors down are joined, and yet may be on their way out, several on a busy machine.
-    deadline = time.monotonic() + 2.0 * t.scale
-    while _threads() - threads > 1 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    # The threads in which asyncio shuts executors down are joined, and yet may be on their way out, several on a busy machine;
+    # one that is left behind sleeps.
+    wait_asleep(*other_threads(), seconds=2.0 * t.scale)
     t.check(_threads() - threads <= 1, "threads are left", more=_threads() - threads)
     t.log("descriptors", _descriptors() - descriptors)
 

@@ -163,6 +163,16 @@ class OneLoopForAll(Runs):
         self._loop.close()
 
 
+_forgotten: list[Any] = []
+
+
+@broken("a loop forgets its default executor at the end, whose threads go on waiting for work", "Z.04c-run-with-executor-twenty-times")
+class ExecutorForgotten(Loop):
+    async def shutdown_default_executor(self, *args: Any) -> None:
+        _forgotten.append(self._default_executor)
+        self._default_executor = None
+
+
 @broken(
     "a loop leaves a descriptor open when it is closed",
     "Z.04b-run-a-hundred-times",
