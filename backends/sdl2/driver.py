@@ -24,11 +24,15 @@ _BUTTON = pygame.Rect(10, 100, 80, 30)
 _ENTRY = pygame.Rect(10, 140, 300, 30)
 
 
+_NEAR = 0.25
+"""Seconds before it is due from which on a timer is not taken back."""
+
+
 class _Timer:
     """A timer of pygame's.  Each has a type of event of its own while it runs: that is what pygame knows it by.
 
-    All fire once, and none is taken back: pygame up to 2.1.2 frees what its thread for timers is about to use when one is
-    cancelled that just fires (pygame#3128).  What was cancelled fires for nobody.
+    All fire once, and none is taken back that may just fire: pygame up to 2.1.2 frees what its thread for timers is about
+    to use (pygame#3128).  What was cancelled fires for nobody.
     """
 
     def __init__(self, driver: SdlDriver, ms: int, fn: Callable[[], Any], repeat: bool) -> None:
@@ -44,9 +48,9 @@ class _Timer:
     def _start(self) -> None:
         now = time.monotonic()
         self._due = max(self._due + self._period / 1000, now)
-        type = self._driver._free_types.pop() if self._driver._free_types else pygame.event.custom_type()
-        self._driver._timers[type] = self
-        pygame.time.set_timer(type, max(1, round((self._due - now) * 1000)), 1)
+        self._type = self._driver._free_types.pop() if self._driver._free_types else pygame.event.custom_type()
+        self._driver._timers[self._type] = self
+        pygame.time.set_timer(self._type, max(1, round((self._due - now) * 1000)), 1)
 
     def _fire(self) -> None:
         if not self._cancelled:
@@ -56,6 +60,10 @@ class _Timer:
 
     def cancel(self) -> None:
         self._cancelled = True
+        if self._driver._timers.get(self._type) is self and self._due - time.monotonic() > _NEAR:
+            pygame.time.set_timer(self._type, 0)
+            self._driver._free_types.append(self._type)
+            del self._driver._timers[self._type]
 
 
 class _Frames:
@@ -216,6 +224,14 @@ class SdlDriver(WindowDriver):
 
     def close(self) -> None:
         super().close()
+        # A timer of SDL's outlives pygame.quit(), which frees what it uses: none is left running.
+        while self._timers and pygame.display.get_init():
+            last = max(timer._due for timer in self._timers.values()) + _NEAR
+            for timer in list(self._timers.values()):
+                timer.cancel()
+            if time.monotonic() > last:
+                break  # its event was lost: the queue was full
+            self._timers.pop(pygame.event.wait(10).type, None)
         pygame.quit()
 
 
