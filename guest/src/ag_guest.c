@@ -218,14 +218,14 @@ call_post_waiter(ag_guest *g)
     return r;
 }
 
+/* For hosts whose post needs the GIL. The starting thread holds it, and so nobody forks meanwhile: CPython up to 3.11
+ * makes a thread state under a lock that the child of a fork would find held, for ever (gh-112275). */
 static void
 waiter_begin(void *arg)
 {
     ag_guest *g = arg;
 
-    if (g->ops->caps & AG_HOST_POST_PY) {
-        g->waiter_tstate = PyThreadState_New(g->tstate->interp);
-    }
+    g->waiter_tstate = PyThreadState_New(g->tstate->interp);
 }
 
 static int
@@ -267,7 +267,8 @@ waiter_end(void *arg)
     g->waiter_tstate = NULL;
 }
 
-static const ag_waiter_ops waiter_ops = {waiter_begin, waiter_post, waiter_end};
+static const ag_waiter_ops waiter_ops = {NULL, waiter_post, NULL};
+static const ag_waiter_ops waiter_ops_py = {waiter_begin, waiter_post, waiter_end};
 
 /* --- the turn --- */
 
@@ -878,7 +879,7 @@ ag_guest_attach(ag_guest *g)
         }
         g->watching = true;
     } else {
-        err = ag_waiter_start(&g->waiter, &g->ws, &waiter_ops, g);
+        err = ag_waiter_start(&g->waiter, &g->ws, g->ops->caps & AG_HOST_POST_PY ? &waiter_ops_py : &waiter_ops, g);
         if (err < 0) {
             errno = -err;
             PyErr_SetFromErrno(PyExc_OSError);

@@ -14,9 +14,9 @@ struct ag_waiter {
     const ag_waiter_ops *ops;
     void *arg;
     pthread_t thread;
-    pthread_mutex_t mutex;      /* guards parked */
-    pthread_cond_t cond;        /* parked or stopping has become true */
-    int parked;
+    pthread_mutex_t mutex;      /* guards begun and parked */
+    pthread_cond_t cond;        /* begun, parked or stopping has become true */
+    int begun, parked;
     atomic_int stopping;
     int stop_fds[2];            /* readable end interrupts the wait, for good */
 };
@@ -67,6 +67,10 @@ waiter_main(void *arg)
 
     if (w->ops->begin != NULL) {
         w->ops->begin(w->arg);
+        pthread_mutex_lock(&w->mutex);
+        w->begun = 1;
+        pthread_cond_signal(&w->cond);      /* nobody else can wait yet */
+        pthread_mutex_unlock(&w->mutex);
     }
     while (sleep_until_parked(w)) {
         int ready;
@@ -128,6 +132,13 @@ ag_waiter_start(ag_waiter **ret_waiter, const ag_waitset *ws, const ag_waiter_op
 #ifdef __linux__
     pthread_setname_np(w->thread, "asyncio-waiter");
 #endif
+    if (ops->begin != NULL) {
+        pthread_mutex_lock(&w->mutex);
+        while (!w->begun) {
+            pthread_cond_wait(&w->cond, &w->mutex);
+        }
+        pthread_mutex_unlock(&w->mutex);
+    }
     *ret_waiter = w;
     return 0;
 }

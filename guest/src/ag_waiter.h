@@ -13,7 +13,9 @@
 typedef struct ag_waiter ag_waiter;
 
 typedef struct ag_waiter_ops {
-    void (*begin)(void *arg);   /* on the waiter's thread, first; may be NULL */
+    /* On the waiter's thread, first; ag_waiter_start returns when it has. It must not need anything that the starting
+     * thread holds (the GIL). May be NULL. */
+    void (*begin)(void *arg);
     /* One post to the host, on the waiter's thread. 0 or -errno: tried again after a
      * pause that grows from 1 ms to 1 s, until it works or the waiter stops. */
     int  (*post)(void *arg);

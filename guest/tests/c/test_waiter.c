@@ -112,6 +112,10 @@ start(struct fixture *f)
     host_init(&f->host);
     CHECK_EQ(ag_waitset_open(&f->ws), 0);
     CHECK_EQ(ag_waiter_start(&f->waiter, &f->ws, &ops, &f->host), 0);
+    /* A fork right after the start must not find the locks held that `begin` takes (gh-112275). */
+    pthread_mutex_lock(&f->host.mutex);
+    CHECK_EQ(f->host.began, 1);
+    pthread_mutex_unlock(&f->host.mutex);
     CHECK_EQ(ag_waiter_stopping(f->waiter), 0);
 }
 
