@@ -532,13 +532,16 @@ async def three_modal_calls(t: CaseContext) -> None:
 
 @case(
     "N.04c-nested-in-coroutine-in-nested",
-    "A coroutine that runs inside a host callback's nested loop opens one of its own: both end, everything goes on.",
+    "A coroutine that runs inside a host callback's nested loop opens one of its own: there the guest stands still; both "
+    "end, everything goes on.",
     needs="host nested timer",
     oracle="own",
     rejects="a guest whose `turning` flag is cleared by the inner loop",
 )
 async def coroutine_in_nested(t: CaseContext) -> None:
+    loop = asyncio.get_running_loop()
     returned: list[str] = []
+    given: list[str] = []
     opened = asyncio.Event()
     ended = asyncio.Event()
     enough: list[bool] = []
@@ -553,9 +556,16 @@ async def coroutine_in_nested(t: CaseContext) -> None:
     async with beating() as beat:
         soon(t, outer)
         await asyncio.wait_for(opened.wait(), 10)
+        before = beat.count
+        for ms in (5, 20):  # twice: a turn that was refused must not make way for the next
+            t.driver.host_timer(ms, lambda: loop.call_soon_threadsafe(given.append, "given"))
         t.driver.nested_loop(ms=50)
+        t.check(beat.count == before and not given, "the guest ran inside its own coroutine's loop", given=given)
         returned.append("inner")
         await beat.more(5)
+        async with asyncio.timeout(10):
+            while len(given) < 2:
+                await asyncio.sleep(0.005)
         t.check(returned == ["inner"], "another order", returned=returned)
         enough.append(True)
         await asyncio.wait_for(ended.wait(), 10)
@@ -568,15 +578,28 @@ async def coroutine_in_nested(t: CaseContext) -> None:
     needs="host nested timer",
     oracle="own",
     report="qtinter#18",
-    rejects="a guest whose set-up is not finished in its first turn",
+    rejects="a guest that takes its first turn for over, or a turn of its own inside it",
 )
 def first_step(t: CaseContext) -> None:
     async def main() -> str:
+        loop = asyncio.get_running_loop()
         ticks: list[int] = []
-        timer = t.driver.host_timer(10, lambda: ticks.append(1), repeat=True)
+        given: list[str] = []
+
+        def tick() -> None:
+            ticks.append(1)
+            loop.call_soon_threadsafe(given.append, "given")
+
+        task = loop.create_task(asyncio.sleep(0))
+        timer = t.driver.host_timer(10, tick, repeat=True)
         t.driver.nested_loop(ms=100)
         timer.cancel()
         t.check(len(ticks) >= 3, "the host stood still", ticks=len(ticks))
+        t.check(not given and not task.done(), "the guest ran inside its first step", given=len(given))
+        await task
+        async with asyncio.timeout(10):
+            while len(given) < len(ticks):
+                await asyncio.sleep(0.005)
         async with beating() as beat:
             await beat.more(5)
         return "result"
