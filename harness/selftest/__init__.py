@@ -301,6 +301,17 @@ def choose(names: Sequence[str], shard: shards.Shard | None) -> list[Fault]:
     return list(chosen.values())
 
 
+def runnable(faults: Sequence[Fault]) -> list[Fault]:
+    """Those whose cases this Python is new enough for.  Raises UsageError for none."""
+    cases = tree.load_cases()
+    needs = {fault.name: cases[fault.case].min_python if fault.case in cases else () for fault in faults}
+    found = [fault for fault in faults if sys.version_info >= needs[fault.name]]
+    if faults and not found:
+        needed = ".".join(map(str, max(needs.values())))
+        raise UsageError(f"{', '.join(needs)}: seen by cases that need Python {needed} (make selftest PYTHON=...)")
+    return found
+
+
 def submit(
     bench: Bench, pool: concurrent.futures.Executor, faults: Sequence[Fault]
 ) -> list[concurrent.futures.Future[list[Result]]]:
@@ -332,6 +343,7 @@ def main(options: argparse.Namespace) -> int:
             out.print(f"    {mutant.detector} -> {' or '.join(mutant.sees)}", markup=False, style="bright_black")
         out.print(f"{len(mutants)} faults")
         return results.OK
+    mutants = runnable(mutants)
     site = tree.site()
     if not tree.IN_TREE or site is None:
         raise UsageError("selftest changes sources and builds them: it needs the source tree, and make build")

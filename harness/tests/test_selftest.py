@@ -6,6 +6,7 @@ import concurrent.futures
 import fnmatch
 import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,16 @@ def test_faults_in_the_core_and_in_the_harness_are_caught(harness: Harness, tmp_
 def test_unknown_fault_is_2(harness: Harness) -> None:
     ran = harness("selftest", "no-such-fault")
     assert ran.code == 2 and "no fault is called" in ran.err
+
+
+def test_a_fault_that_only_a_newer_python_shows_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, newer = MUTANTS["turn-unknown"], MUTANTS["turn-unknown-n05b"]
+    monkeypatch.setattr(sys, "version_info", (3, 11, 2))
+    assert selftest.runnable([newer, one]) == [one]
+    with pytest.raises(UsageError, match=r"turn-unknown-n05b: .* need Python 3\.12"):
+        selftest.runnable([newer])
+    monkeypatch.setattr(sys, "version_info", (3, 12, 0))
+    assert selftest.runnable([newer, one]) == [newer, one]
 
 
 def test_list_is_of_the_faults_that_were_named(harness: Harness) -> None:

@@ -129,7 +129,7 @@ async def shutdown_asyncgens(t: CaseContext) -> None:
     "A.03a-already-running",
     "A second `anext`, and an `aclose`, while one is under way are RuntimeErrors; afterwards all goes on.",
     report="draggable#13",
-    rejects="a bridge that queues what a generator is asked for while it is busy",
+    rejects="a bridge that queues or drops what a generator is asked for while it is busy",
 )
 async def already_running(t: CaseContext) -> None:
     go = asyncio.Event()

@@ -620,10 +620,19 @@ def first_step(t: CaseContext) -> None:
 async def eager_first_step(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
     loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+    given: list[str] = []
 
     async def eager(name: str) -> str:
+        before = beat.count
+        for ms in (5, 20):  # twice, as in N.04c
+            t.driver.host_timer(ms, lambda: loop.call_soon_threadsafe(given.append, name))
         t.driver.nested_loop(ms=50)
-        await asyncio.sleep(0.001)
+        if name == "coroutine":  # the step is part of the guest's own turn
+            t.check(beat.count == before and not given, "the guest ran inside its own turn", given=given)
+        async with asyncio.timeout(10):
+            while len(given) < 2:
+                await asyncio.sleep(0.001)
+        given.clear()
         return name
 
     async with beating() as beat:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import sys
 from typing import Any
@@ -21,6 +22,18 @@ class HooksMissing(Loop):
 class GeneratorsNotAwaited(Loop):
     async def shutdown_asyncgens(self) -> None:
         self._closers = [self.create_task(generator.aclose()) for generator in self._asyncgens]
+
+
+@broken("what a generator is asked for while it is busy is dropped without a word", "A.03a-already-running")
+def dropped_while_busy() -> asyncio.AbstractEventLoop:
+    def drops(old: Any) -> Any:
+        async def next_one(generator: Any, *default: Any) -> Any:
+            return None if generator.ag_running else await old(generator, *default)
+
+        return next_one
+
+    patch(builtins, "anext", drops)
+    return Loop()
 
 
 @broken("a generator that is dropped is closed by whatever loop runs then", "A.04-own-loop")
