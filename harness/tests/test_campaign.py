@@ -37,8 +37,17 @@ def test_what_grows_for_ever(deltas: list[int], leaks: bool) -> None:
 
 def test_any_descriptor_that_stays_is_a_leak() -> None:
     once = [0] * 90 + [1] + [0] * 109
-    assert campaign.leaking({"descriptors": once, "blocks": once}) == {"descriptors": 1 / 200}
+    assert campaign.leaking({"descriptors": once, "blocks": once}) == {"descriptors": 1 / 150}
     assert campaign.leaking({"threads": [1, -1] * 100}) == {}
+
+
+def test_what_a_toolkit_makes_once_is_no_rate() -> None:
+    """Regression: PyQt6 keeps an object of each driver, with a case and without one (its control); what the first click
+    made was spread over all repetitions, and the case was told to leak more than its control (H.01i, LEAK_REF)."""
+    found = campaign.leaking({"objects": [128] + [1] * 199})
+    assert found == {"objects": 1.0}
+    assert campaign.beyond(found, campaign.leaking({"objects": [37] + [1] * 199})) == {}
+    assert campaign.beyond(campaign.leaking({"objects": [0] + [2] * 199}), found) == {"objects": 2.0}
 
 
 def leaks(harness: Harness, tmp_path: Path, *arguments: str) -> Any:
