@@ -157,6 +157,8 @@ class WindowDriver(Driver):
     def close(self) -> None:
         for witness in self._witnesses:
             witness.kill()
+        # PySide6 keeps each driver for ever, by the classes that it defines: a case is not to be kept with it.
+        self._clicks.clear()
         super().close()
 
     # What its toolkit brings
