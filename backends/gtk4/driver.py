@@ -243,12 +243,12 @@ class _Dialog:
         self._answer = "cancel"
         self._window = Gtk.Window(title="A modal dialog.", modal=True, transient_for=parent)
         self.buttons = {answer: Gtk.Button(label=answer) for answer in ("ok", "cancel")}
+        self._handlers = [(self._window.connect("map", lambda window: on_map()), self._window)]
         box = Gtk.Box()
         for answer, button in self.buttons.items():
-            button.connect("clicked", self._clicked, answer)
+            self._handlers.append((button.connect("clicked", self._clicked, answer), button))
             box.append(button)
         self._window.set_child(box)
-        self._window.connect("map", lambda window: on_map())
 
     def _clicked(self, button: Gtk.Button, answer: str) -> None:
         self._answer = answer
@@ -260,6 +260,9 @@ class _Dialog:
             self._loop.run()
         finally:
             self._window.destroy()
+            # PyGObject's collector does not see into handlers of widgets that GTK still holds: what they hold stays.
+            for handler, widget in self._handlers:
+                widget.disconnect(handler)
         return self._answer
 
 
