@@ -218,8 +218,7 @@ call_post_waiter(ag_guest *g)
     return r;
 }
 
-/* For hosts whose post needs the GIL. The starting thread holds it, and so nobody forks meanwhile: CPython up to 3.11
- * makes a thread state under a lock that the child of a fork would find held, for ever (gh-112275). */
+/* For hosts whose post needs the GIL. */
 static void
 waiter_begin(void *arg)
 {
@@ -267,8 +266,11 @@ waiter_end(void *arg)
     g->waiter_tstate = NULL;
 }
 
-static const ag_waiter_ops waiter_ops = {NULL, waiter_post, NULL};
-static const ag_waiter_ops waiter_ops_py = {waiter_begin, waiter_post, waiter_end};
+static const ag_waiter_ops waiter_ops = {NULL, waiter_post, NULL, 0};
+/* CPython up to 3.11 makes a thread state under a lock that the child of a fork would find held, for ever (gh-112275): the
+ * starting thread, with the GIL, keeps forks away until it is made. Later ones are not to be waited for: in a
+ * free-threaded build the starting thread might have to pause for it. */
+static const ag_waiter_ops waiter_ops_py = {waiter_begin, waiter_post, waiter_end, PY_VERSION_HEX < 0x030C0000};
 
 /* --- the turn --- */
 

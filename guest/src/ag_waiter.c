@@ -67,6 +67,8 @@ waiter_main(void *arg)
 
     if (w->ops->begin != NULL) {
         w->ops->begin(w->arg);
+    }
+    if (w->ops->begin_first) {
         pthread_mutex_lock(&w->mutex);
         w->begun = 1;
         pthread_cond_signal(&w->cond);      /* nobody else can wait yet */
@@ -132,7 +134,7 @@ ag_waiter_start(ag_waiter **ret_waiter, const ag_waitset *ws, const ag_waiter_op
 #ifdef __linux__
     pthread_setname_np(w->thread, "asyncio-waiter");
 #endif
-    if (ops->begin != NULL) {
+    if (ops->begin_first) {
         pthread_mutex_lock(&w->mutex);
         while (!w->begun) {
             pthread_cond_wait(&w->cond, &w->mutex);

@@ -13,13 +13,13 @@
 typedef struct ag_waiter ag_waiter;
 
 typedef struct ag_waiter_ops {
-    /* On the waiter's thread, first; ag_waiter_start returns when it has. It must not need anything that the starting
-     * thread holds (the GIL). May be NULL. */
-    void (*begin)(void *arg);
+    void (*begin)(void *arg);   /* on the waiter's thread, first; may be NULL */
     /* One post to the host, on the waiter's thread. 0 or -errno: tried again after a
      * pause that grows from 1 ms to 1 s, until it works or the waiter stops. */
     int  (*post)(void *arg);
     void (*end)(void *arg);     /* on the waiter's thread, last; may be NULL */
+    /* ag_waiter_start returns when begin has, which then must not need what the starting thread holds (the GIL). */
+    int begin_first;
 } ag_waiter_ops;
 
 /* Start the thread, asleep until the first park. Signals are blocked in it, so that they go to
