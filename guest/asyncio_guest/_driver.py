@@ -126,8 +126,11 @@ class Driver(Session):
 
     def on_stop(self, exc: BaseException | None) -> bool:
         """The loop was stopped, or an iteration raised `exc`.  True: another phase begins."""
-        self.loop._stopping = False
-        return self._advance(exc)
+        try:
+            self.loop._stopping = False
+            return self._advance(exc)
+        finally:
+            del self, exc  # from 3.12 on, the frames of an error's generators lead to this one
 
     def on_done(self) -> None:
         """The guest is over and the host is closed: report, exactly once."""
@@ -175,6 +178,8 @@ class Driver(Session):
         except BaseException as error:
             self.ended = Ended(error=error)
             return False
+        finally:
+            del self, exc  # as in on_stop
         return True
 
     def _phases(self) -> Generator[None, None, None]:
@@ -318,24 +323,30 @@ class Driver(Session):
 
         After that nothing of the guest is left in the host, and `done_callback` was called.
         """
-        if self.done:
-            return
-        for modal in list(self.modals):
-            modal.drop()
-        if not self.core.turning:
-            self.cancel()
-            if self._finish_on_poll(time.monotonic() + timeout):
+        try:
+            if self.done:
                 return
-        self._give_up(GuestLost(f"the guest did not finish within {timeout:g} s after its host had gone"))
+            for modal in list(self.modals):
+                modal.drop()
+            if not self.core.turning:
+                self.cancel()
+                if self._finish_on_poll(time.monotonic() + timeout):
+                    return
+            self._give_up(GuestLost(f"the guest did not finish within {timeout:g} s after its host had gone"))
+        finally:
+            del self  # as in on_stop
 
     def _finish_on_poll(self, end: float) -> bool:
         """The core calls `on_done` as soon as nothing of the host is on the stack."""
-        while not self.done:
-            try:
-                return self.core.finish_on_poll(max(0.0, end - time.monotonic()))
-            except KeyboardInterrupt as exc:
-                self.throw(exc)
-        return True
+        try:
+            while not self.done:
+                try:
+                    return self.core.finish_on_poll(max(0.0, end - time.monotonic()))
+                except KeyboardInterrupt as exc:
+                    self.throw(exc)
+            return True
+        finally:
+            del self  # as in on_stop
 
     def _give_up(self, error: Exception) -> None:
         turning = self.core.turning
