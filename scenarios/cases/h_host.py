@@ -766,7 +766,8 @@ def host_loop_restarted(t: CaseContext) -> None:
         t.start(main, done=done)
         for i in range(3):
             before = beats
-            _run_until(t, lambda i=i, before=before: beats > before + 3 and len(got) == i)  # type: ignore[misc]
+            _run_until(t, lambda i=i, n=before: bool(ended) or (beats > n + 3 and len(got) == i))  # type: ignore[misc]
+            t.check(not ended, f"the guest ended with the host's loop, in run {i + 1}")
             t.check(beats > before, f"the guest did not go on in run {i + 1}", beats=beats)
             t.check(len(got) == i, "a message was lost while the host was stopped", got=got)
             b.send(b"message")

@@ -304,7 +304,7 @@ def test_cpythons_own_tkinter_tests_pass_under_it(run_program: Any, display: str
     out = run_program(
         """
         import asyncio_guest.tk, sys
-        from test.libregrtest import main
+        from test.libregrtest.main import main  # a module of that name, from 3.13 on
         assert asyncio_guest.tk.notifier == "in-thread"
         sys.argv[1:] = ["-u", "gui", "test_tcl", "test_tk", "test_ttk_textonly", "test_ttk_guionly"]
         main()
