@@ -266,11 +266,8 @@ waiter_end(void *arg)
     g->waiter_tstate = NULL;
 }
 
-static const ag_waiter_ops waiter_ops = {NULL, waiter_post, NULL, 0};
-/* CPython up to 3.11 makes a thread state under a lock that the child of a fork would find held, for ever (gh-112275): the
- * starting thread, with the GIL, keeps forks away until it is made. Later ones are not to be waited for: in a
- * free-threaded build the starting thread might have to pause for it. */
-static const ag_waiter_ops waiter_ops_py = {waiter_begin, waiter_post, waiter_end, PY_VERSION_HEX < 0x030C0000};
+static const ag_waiter_ops waiter_ops = {NULL, waiter_post, NULL};
+static const ag_waiter_ops waiter_ops_py = {waiter_begin, waiter_post, waiter_end};
 
 /* --- the turn --- */
 
@@ -887,6 +884,15 @@ ag_guest_attach(ag_guest *g)
             PyErr_SetFromErrno(PyExc_OSError);
             goto fail;
         }
+#if PY_VERSION_HEX < 0x030C0000
+        if (g->ops->caps & AG_HOST_POST_PY) {
+            /* A thread state is made under a lock that the child of a fork would find held, for ever (gh-112275): what
+             * runs after this start may fork at once. */
+            Py_BEGIN_ALLOW_THREADS
+            ag_waiter_await_begin(g->waiter);
+            Py_END_ALLOW_THREADS
+        }
+#endif
         /* The first post is made here: a function that calls back synchronously, or raises, is refused
          * where the user can see it. */
         err = call_post(g);

@@ -68,12 +68,10 @@ waiter_main(void *arg)
     if (w->ops->begin != NULL) {
         w->ops->begin(w->arg);
     }
-    if (w->ops->begin_first) {
-        pthread_mutex_lock(&w->mutex);
-        w->begun = 1;
-        pthread_cond_signal(&w->cond);      /* nobody else can wait yet */
-        pthread_mutex_unlock(&w->mutex);
-    }
+    pthread_mutex_lock(&w->mutex);
+    w->begun = 1;
+    pthread_cond_signal(&w->cond);          /* to ag_waiter_await_begin: nobody else waits yet */
+    pthread_mutex_unlock(&w->mutex);
     while (sleep_until_parked(w)) {
         int ready;
 
@@ -134,15 +132,18 @@ ag_waiter_start(ag_waiter **ret_waiter, const ag_waitset *ws, const ag_waiter_op
 #ifdef __linux__
     pthread_setname_np(w->thread, "asyncio-waiter");
 #endif
-    if (ops->begin_first) {
-        pthread_mutex_lock(&w->mutex);
-        while (!w->begun) {
-            pthread_cond_wait(&w->cond, &w->mutex);
-        }
-        pthread_mutex_unlock(&w->mutex);
-    }
     *ret_waiter = w;
     return 0;
+}
+
+void
+ag_waiter_await_begin(ag_waiter *w)
+{
+    pthread_mutex_lock(&w->mutex);
+    while (!w->begun) {
+        pthread_cond_wait(&w->cond, &w->mutex);
+    }
+    pthread_mutex_unlock(&w->mutex);
 }
 
 void

@@ -18,13 +18,15 @@ typedef struct ag_waiter_ops {
      * pause that grows from 1 ms to 1 s, until it works or the waiter stops. */
     int  (*post)(void *arg);
     void (*end)(void *arg);     /* on the waiter's thread, last; may be NULL */
-    /* ag_waiter_start returns when begin has, which then must not need what the starting thread holds (the GIL). */
-    int begin_first;
 } ag_waiter_ops;
 
 /* Start the thread, asleep until the first park. Signals are blocked in it, so that they go to
  * the threads of the application. 0 or -errno. */
 int ag_waiter_start(ag_waiter **ret_waiter, const ag_waitset *ws, const ag_waiter_ops *ops, void *arg);
+
+/* Sleep until ops->begin has returned. Before anything else is asked of the waiter; the caller must not hold anything
+ * that begin needs (the GIL: tracemalloc takes it for a thread state's memory). */
+void ag_waiter_await_begin(ag_waiter *waiter);
 
 /* Wait for the set once more, then post. Any thread. Parking a parked waiter changes nothing. */
 void ag_waiter_park(ag_waiter *waiter);

@@ -61,7 +61,7 @@ on_end(void *arg)
     pthread_mutex_unlock(&h->mutex);
 }
 
-static const ag_waiter_ops ops = {on_begin, on_post, on_end, 1};
+static const ag_waiter_ops ops = {on_begin, on_post, on_end};
 
 static void
 host_init(struct host *h)
@@ -112,7 +112,8 @@ start(struct fixture *f)
     host_init(&f->host);
     CHECK_EQ(ag_waitset_open(&f->ws), 0);
     CHECK_EQ(ag_waiter_start(&f->waiter, &f->ws, &ops, &f->host), 0);
-    /* As begin_first asks: a fork right after the start must not find a lock held that `begin` takes (gh-112275). */
+    /* A fork right after this must not find a lock held that `begin` takes (gh-112275). */
+    ag_waiter_await_begin(f->waiter);
     pthread_mutex_lock(&f->host.mutex);
     CHECK_EQ(f->host.began, 1);
     pthread_mutex_unlock(&f->host.mutex);
