@@ -31,7 +31,9 @@ def test_embedding_program(tmp_path: Any, display: str) -> None:
     if built.returncode and f"cannot find -lpython{version}" in built.stderr:
         pytest.skip(f"{sys.executable} has no library to embed")
     assert built.returncode == 0, built.stderr
-    env = os.environ | {"DISPLAY": display, "SDL_VIDEODRIVER": "x11"}
+    # A program that embeds Python takes the first python3 of PATH for its own.
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env = os.environ | {"DISPLAY": display, "SDL_VIDEODRIVER": "x11", "PATH": path}
     done = subprocess.run([program], env=env, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, (done.returncode, done.stdout, done.stderr)
     lines = done.stdout.splitlines()
