@@ -65,6 +65,22 @@ async def always_ready(t: CaseContext) -> AsyncIterator[None]:
         task.cancel()
 
 
+@contextlib.asynccontextmanager
+async def standing_still(t: CaseContext, beat: Beat) -> AsyncIterator[None]:
+    """The block runs a loop of the host's in a turn of the guest's: there the guest does nothing, not even what the host's
+    callbacks give it, which it does afterwards."""
+    loop = asyncio.get_running_loop()
+    given: list[str] = []
+    before = beat.count
+    for ms in (5, 20):  # twice: a turn that was refused must not make way for the next
+        t.driver.host_timer(ms, lambda: loop.call_soon_threadsafe(given.append, "given"))
+    yield
+    t.check(beat.count == before and not given, "the guest ran inside its own turn", given=len(given))
+    async with asyncio.timeout(10):
+        while len(given) < 2:
+            await asyncio.sleep(0.001)
+
+
 async def _goes_on_during(t: CaseContext, opener: Callable[[Callable[[], Any]], Any], closer: Callable[[], Any]) -> Any:
     """`opener(on_open)` blocks in a host callback; the guest beats, serves a socket, and then has `closer` called
     from the host.  Returns what `opener` returned."""
@@ -539,9 +555,7 @@ async def three_modal_calls(t: CaseContext) -> None:
     rejects="a guest whose `turning` flag is cleared by the inner loop",
 )
 async def coroutine_in_nested(t: CaseContext) -> None:
-    loop = asyncio.get_running_loop()
     returned: list[str] = []
-    given: list[str] = []
     opened = asyncio.Event()
     ended = asyncio.Event()
     enough: list[bool] = []
@@ -556,16 +570,10 @@ async def coroutine_in_nested(t: CaseContext) -> None:
     async with beating() as beat:
         soon(t, outer)
         await asyncio.wait_for(opened.wait(), 10)
-        before = beat.count
-        for ms in (5, 20):  # twice: a turn that was refused must not make way for the next
-            t.driver.host_timer(ms, lambda: loop.call_soon_threadsafe(given.append, "given"))
-        t.driver.nested_loop(ms=50)
-        t.check(beat.count == before and not given, "the guest ran inside its own coroutine's loop", given=given)
-        returned.append("inner")
+        async with standing_still(t, beat):
+            t.driver.nested_loop(ms=50)
+            returned.append("inner")
         await beat.more(5)
-        async with asyncio.timeout(10):
-            while len(given) < 2:
-                await asyncio.sleep(0.005)
         t.check(returned == ["inner"], "another order", returned=returned)
         enough.append(True)
         await asyncio.wait_for(ended.wait(), 10)
@@ -582,25 +590,13 @@ async def coroutine_in_nested(t: CaseContext) -> None:
 )
 def first_step(t: CaseContext) -> None:
     async def main() -> str:
-        loop = asyncio.get_running_loop()
         ticks: list[int] = []
-        given: list[str] = []
-
-        def tick() -> None:
-            ticks.append(1)
-            loop.call_soon_threadsafe(given.append, "given")
-
-        task = loop.create_task(asyncio.sleep(0))
-        timer = t.driver.host_timer(10, tick, repeat=True)
-        t.driver.nested_loop(ms=100)
-        timer.cancel()
-        t.check(len(ticks) >= 3, "the host stood still", ticks=len(ticks))
-        t.check(not given and not task.done(), "the guest ran inside its first step", given=len(given))
-        await task
-        async with asyncio.timeout(10):
-            while len(given) < len(ticks):
-                await asyncio.sleep(0.005)
+        timer = t.driver.host_timer(10, lambda: ticks.append(1), repeat=True)
         async with beating() as beat:
+            async with standing_still(t, beat):
+                t.driver.nested_loop(ms=100)
+                timer.cancel()
+                t.check(len(ticks) >= 3, "the host stood still", ticks=len(ticks))
             await beat.more(5)
         return "result"
 
@@ -620,25 +616,21 @@ def first_step(t: CaseContext) -> None:
 async def eager_first_step(t: CaseContext) -> None:
     loop = asyncio.get_running_loop()
     loop.set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
-    given: list[str] = []
 
-    async def eager(name: str) -> str:
-        before = beat.count
-        for ms in (5, 20):  # twice, as in N.04c
-            t.driver.host_timer(ms, lambda: loop.call_soon_threadsafe(given.append, name))
+    async def paused() -> str:
+        async with standing_still(t, beat):
+            t.driver.nested_loop(ms=50)
+        return "coroutine"
+
+    async def eager() -> str:
         t.driver.nested_loop(ms=50)
-        if name == "coroutine":  # the step is part of the guest's own turn
-            t.check(beat.count == before and not given, "the guest ran inside its own turn", given=given)
-        async with asyncio.timeout(10):
-            while len(given) < 2:
-                await asyncio.sleep(0.001)
-        given.clear()
-        return name
+        await asyncio.sleep(0.001)
+        return "host callback"
 
     async with beating() as beat:
-        t.check(await asyncio.create_task(eager("coroutine")) == "coroutine", "another result")
+        t.check(await asyncio.create_task(paused()) == "coroutine", "another result")
         await beat.more(3)
-        task = await from_host(t, lambda: loop.create_task(eager("host callback")))
+        task = await from_host(t, lambda: loop.create_task(eager()))
         t.check(await task == "host callback", "another result")
         await beat.more(3)
 
