@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Any, ClassVar
 
 from . import Loop, Runs, broken, patch
@@ -25,12 +24,10 @@ class _LateCancel(asyncio.Task[Any]):
         return True
 
 
-if sys.version_info >= (3, 12):  # where there are eager tasks, and the case
-
-    @broken("a task factory is taken and never asked: eager tasks begin an iteration later", "K.06-eager-tasks")
-    class FactoryIgnored(Loop):
-        def set_task_factory(self, factory: Any) -> None:
-            pass
+@broken("a task factory is taken and never asked: eager tasks begin an iteration later", "K.06-eager-tasks")
+class FactoryIgnored(Loop):
+    def set_task_factory(self, factory: Any) -> None:
+        pass
 
 
 class _OwnTasks(Loop):
