@@ -878,14 +878,16 @@ ag_guest_attach(ag_guest *g)
         }
         g->watching = true;
     } else {
-        err = ag_waiter_start(&g->waiter, &g->ws, g->ops->caps & AG_HOST_POST_PY ? &waiter_ops_py : &waiter_ops, g);
+        const ag_waiter_ops *ops = g->ops->caps & AG_HOST_POST_PY ? &waiter_ops_py : &waiter_ops;
+
+        err = ag_waiter_start(&g->waiter, &g->ws, ops, g);
         if (err < 0) {
             errno = -err;
             PyErr_SetFromErrno(PyExc_OSError);
             goto fail;
         }
 #if PY_VERSION_HEX < 0x030C0000
-        if (g->ops->caps & AG_HOST_POST_PY) {
+        if (ops->begin != NULL) {
             /* A thread state is made under a lock that the child of a fork would find held, for ever (gh-112275): what
              * runs after this start may fork at once. */
             Py_BEGIN_ALLOW_THREADS
